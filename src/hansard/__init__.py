@@ -1,0 +1,108 @@
+"""Hansard, the event store for Python: store events, read them back in order, react when one has been stored.
+
+>>> import hansard
+>>> store = hansard.open(":memory:")
+>>> store.add("customer-1", "created", {"name": "Jo"}).version
+1
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hansard import aio as aio
+    from hansard.appends import Appended as Appended
+    from hansard.appends import StreamAppend as StreamAppend
+    from hansard.errors import AppendConditionFailed as AppendConditionFailed
+    from hansard.errors import CapabilityMissing as CapabilityMissing
+    from hansard.errors import Conflict as Conflict
+    from hansard.errors import DuplicateEventId as DuplicateEventId
+    from hansard.errors import HandlerLoop as HandlerLoop
+    from hansard.errors import HandlersFailed as HandlersFailed
+    from hansard.errors import HansardError as HansardError
+    from hansard.errors import InvalidInput as InvalidInput
+    from hansard.errors import InvalidType as InvalidType
+    from hansard.errors import NewerFormat as NewerFormat
+    from hansard.errors import NotAStore as NotAStore
+    from hansard.errors import OpenFailed as OpenFailed
+    from hansard.errors import StorageFailed as StorageFailed
+    from hansard.errors import StorageFull as StorageFull
+    from hansard.errors import StoreBusy as StoreBusy
+    from hansard.errors import StoreClosed as StoreClosed
+    from hansard.errors import StoreCorrupt as StoreCorrupt
+    from hansard.errors import StoreForked as StoreForked
+    from hansard.errors import StoreNotFound as StoreNotFound
+    from hansard.errors import StoreReadOnly as StoreReadOnly
+    from hansard.errors import StoreUnusable as StoreUnusable
+    from hansard.errors import WrongExpectedVersion as WrongExpectedVersion
+    from hansard.events import Event as Event
+    from hansard.events import RecordedEvent as RecordedEvent
+    from hansard.query import AppendCondition as AppendCondition
+    from hansard.query import Query as Query
+    from hansard.query import QueryItem as QueryItem
+    from hansard.storage.port import Capability as Capability
+    from hansard.store import Store as Store
+    from hansard.store import open as open
+    from hansard.streams import ANY as ANY
+    from hansard.streams import NO_STREAM as NO_STREAM
+    from hansard.streams import STREAM_EXISTS as STREAM_EXISTS
+    from hansard.streams import ExpectedVersion as ExpectedVersion
+    from hansard.streams import StreamInfo as StreamInfo
+    from hansard.subscriptions.drivers import AsyncSubscription as AsyncSubscription
+    from hansard.subscriptions.drivers import Subscription as Subscription
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    name: module
+    for module, names in {
+        "hansard.appends": ("Appended", "StreamAppend"),
+        "hansard.errors": (
+            "AppendConditionFailed",
+            "CapabilityMissing",
+            "Conflict",
+            "DuplicateEventId",
+            "HandlerLoop",
+            "HandlersFailed",
+            "HansardError",
+            "InvalidInput",
+            "InvalidType",
+            "NewerFormat",
+            "NotAStore",
+            "OpenFailed",
+            "StorageFailed",
+            "StorageFull",
+            "StoreBusy",
+            "StoreClosed",
+            "StoreCorrupt",
+            "StoreForked",
+            "StoreNotFound",
+            "StoreReadOnly",
+            "StoreUnusable",
+            "WrongExpectedVersion",
+        ),
+        "hansard.events": ("Event", "RecordedEvent"),
+        "hansard.query": ("AppendCondition", "Query", "QueryItem"),
+        "hansard.storage.port": ("Capability",),
+        "hansard.store": ("Store", "open"),
+        "hansard.streams": ("ANY", "NO_STREAM", "STREAM_EXISTS", "ExpectedVersion", "StreamInfo"),
+        "hansard.subscriptions.drivers": ("AsyncSubscription", "Subscription"),
+    }.items()
+    for name in names
+}
+
+__all__ = ["__version__", "aio", *_MODULE_OF]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    """Import public names when they are first used, so that `import hansard` costs next to nothing."""
+    if name == "aio":
+        return import_module("hansard.aio")
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'hansard' has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(_MODULE_OF[name]), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,316 @@
+"""The same face for asyncio: same names, same signatures, one hop each and no logic of its own.
+
+Appends of one turn of the event loop go to the writer together, and their callers are woken once per commit.
+Reads run page by page in a few threads. Cancelling an append that is under way does not take it back: it may still be
+stored. Append again with the same events (the same ids) to find out; nothing is stored twice.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+from uuid import UUID
+
+from hansard.appends import Append, Appended, StreamAppend, recorded_events
+from hansard.errors import HansardError
+from hansard.events import Event, RecordedEvent, check_event_id
+from hansard.handlers import Handlers, HandlerT, call_handlers_async
+from hansard.limits import PAGE_STREAMS_MAX, READERS_MAX
+from hansard.names import check_name
+from hansard.query import AppendCondition, Query, check_query
+from hansard.reading import Page, Paging
+from hansard.storage.opening import open_storage
+from hansard.storage.port import Capability, Storage, Ticket
+from hansard.store import EVERYTHING, append_of, checked_parts
+from hansard.streams import ANY, StreamInfo, check_bound, check_stream
+from hansard.subscriptions.drivers import AsyncSubscription
+
+_T = TypeVar("_T")
+
+
+def open(place: str | os.PathLike[str], *, read_only: bool = False, durability: str = "fsync") -> "_Opening":
+    """Open the store at a place: `async with open(...) as store`, or `store = await open(...)`. See `hansard.open`."""
+    return _Opening(lambda: open_storage(place, read_only=read_only, durability=durability))
+
+
+class _Opening:
+    def __init__(self, open_it: Callable[[], Storage]) -> None:
+        self._open_it = open_it
+        self._store: AsyncStore | None = None
+
+    def __await__(self) -> Generator[Any, None, "AsyncStore"]:
+        return self._opened().__await__()
+
+    async def _opened(self) -> "AsyncStore":
+        loop = asyncio.get_running_loop()
+        return AsyncStore(await loop.run_in_executor(None, self._open_it))
+
+    async def __aenter__(self) -> "AsyncStore":
+        self._store = await self._opened()
+        return self._store
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._store is not None:
+            await self._store.close()
+
+
+class _AsyncTicket(Ticket):
+    __slots__ = ("future",)
+
+    def __init__(
+        self, append: Append, settled: Callable[[Sequence[Ticket]], None], future: "asyncio.Future[Appended]"
+    ) -> None:
+        super().__init__(append, settled)
+        self.future = future
+
+
+class AsyncStore:
+    """One log, in one engine, for the tasks of one event loop; an async context manager."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._handlers = Handlers(are_async_allowed=True)
+        self._loop = asyncio.get_running_loop()
+        self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-reader")
+        self._waiters = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-waiter")
+        self._outgoing: list[Ticket] = []
+
+    # Three verbs to begin with
+
+    async def add(
+        self,
+        stream: str | None,
+        type: str,
+        data: Any = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = frozenset(),
+        id: UUID | str | None = None,
+    ) -> RecordedEvent:
+        """See `Store.add`."""
+        event = Event(type, data, metadata, tags, id)
+        append = Append((StreamAppend(stream, (event,)),))
+        appended = await self._stored(append)
+        if appended.is_repeat:
+            return (await self._in_thread(self._storage.events, [event.id_bytes]))[event.id_bytes]
+        (recorded,) = recorded_events(append, appended)
+        if self._handlers:
+            await call_handlers_async(self._handlers, (recorded,), recorded)
+        return recorded
+
+    async def all(self, stream: str) -> list[RecordedEvent]:
+        """See `Store.all`."""
+        return [event async for event in self.read_stream(stream)]
+
+    @overload
+    def on(self, type: str) -> Callable[[HandlerT], HandlerT]: ...
+    @overload
+    def on(self, type: str, handler: HandlerT) -> HandlerT: ...
+    def on(self, type: str, handler: HandlerT | None = None) -> HandlerT | Callable[[HandlerT], HandlerT]:
+        """See `Store.on`. A handler may be async; it is awaited before the next one is called."""
+        if handler is not None:
+            return self._handlers.on(type, handler)
+        check_name("type", type)
+        return lambda decorated: self._handlers.on(type, decorated)
+
+    def off(self, type: str, handler: Callable[[RecordedEvent], Any]) -> None:
+        """See `Store.off`."""
+        self._handlers.off(type, handler)
+
+    # Appending
+
+    async def append(
+        self,
+        stream: str | None,
+        events: Iterable[Event] | Event,
+        *,
+        expected_version: int = ANY,
+        condition: AppendCondition | None = None,
+    ) -> Appended:
+        """See `Store.append`."""
+        return await self._append(append_of((StreamAppend(stream, events, expected_version),), condition))  # type: ignore[arg-type]
+
+    async def append_streams(
+        self, appends: Iterable[StreamAppend], *, condition: AppendCondition | None = None
+    ) -> Appended:
+        """See `Store.append_streams`."""
+        return await self._append(append_of(checked_parts(appends), condition))
+
+    async def _append(self, append: Append) -> Appended:
+        appended = await self._stored(append)
+        if self._handlers and not appended.is_repeat:
+            await call_handlers_async(self._handlers, recorded_events(append, appended), appended)
+        return appended
+
+    def _stored(self, append: Append) -> "asyncio.Future[Appended]":
+        future: asyncio.Future[Appended] = self._loop.create_future()
+        if not self._outgoing:
+            self._loop.call_soon(self._send)
+        self._outgoing.append(_AsyncTicket(append, self._settled, future))
+        return future
+
+    def _send(self) -> None:
+        tickets, self._outgoing = self._outgoing, []
+        try:
+            self._storage.submit(tickets)
+        except HansardError as error:
+            for ticket in tickets:
+                ticket.error = error
+            self._resolve(tickets)
+
+    def _settled(self, tickets: Sequence[Ticket]) -> None:
+        """Called by the writer, on its thread."""
+        try:
+            self._loop.call_soon_threadsafe(self._resolve, tickets)
+        except RuntimeError:
+            # The loop was closed while appends were under way: nobody is left to be told.
+            return
+
+    def _resolve(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            assert isinstance(ticket, _AsyncTicket)
+            if ticket.future.done():
+                continue
+            if ticket.error is not None:
+                ticket.future.set_exception(ticket.error)
+            elif ticket.appended is not None:
+                ticket.future.set_result(ticket.appended)
+
+    # Reading
+
+    def read_stream(
+        self,
+        stream: str,
+        *,
+        after_version: int = 0,
+        before_version: int | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """See `Store.read_stream`."""
+        check_stream(stream)
+        paging = Paging(after=after_version, before=before_version, backwards=backwards, limit=limit, of_stream=True)
+
+        def fetch(page: Page) -> list[RecordedEvent]:
+            return self._storage.read_stream(
+                stream, after_version=page.after, before_version=page.before, backwards=backwards, limit=page.limit
+            )
+
+        return self._pages(paging, fetch, lambda: self._storage.stream(stream).version)
+
+    def read(
+        self,
+        query: Query = EVERYTHING,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> AsyncIterator[RecordedEvent]:
+        """See `Store.read`."""
+        check_query("query", query)
+        paging = Paging(after=after, before=before, backwards=backwards, limit=limit)
+
+        def fetch(page: Page) -> list[RecordedEvent]:
+            return self._storage.read(
+                query, after=page.after, before=page.before, backwards=backwards, limit=page.limit
+            )
+
+        return self._pages(paging, fetch, self._storage.head)
+
+    async def _pages(
+        self, paging: Paging, fetch: Callable[[Page], list[RecordedEvent]], last: Callable[[], int]
+    ) -> AsyncIterator[RecordedEvent]:
+        while (page := paging.next_page) is not None:
+            events = await self._in_thread(fetch, page)
+            paging.took(events)
+            if paging.needs_end:
+                paging.end_at(await self._in_thread(last))
+            for event in events:
+                yield event
+
+    async def event(self, id: UUID | str) -> RecordedEvent | None:
+        """See `Store.event`."""
+        id_bytes = check_event_id("id", id).bytes
+        return (await self._in_thread(self._storage.events, [id_bytes])).get(id_bytes)
+
+    async def head(self) -> int:
+        """See `Store.head`."""
+        return await self._in_thread(self._storage.head)
+
+    async def stream(self, name: str) -> StreamInfo:
+        """See `Store.stream`."""
+        return await self._in_thread(self._storage.stream, check_stream(name))
+
+    def streams(self, *, category: str | None = None) -> AsyncIterator[StreamInfo]:
+        """See `Store.streams`."""
+        if category is not None:
+            check_name("category", category)
+        return self._stream_pages(category)
+
+    async def _stream_pages(self, category: str | None) -> AsyncIterator[StreamInfo]:
+        after = ""
+        while page := await self._in_thread(self._streams_after, category, after):
+            for stream in page:
+                yield stream
+            after = page[-1].name
+
+    def _streams_after(self, category: str | None, after: str) -> list[StreamInfo]:
+        return self._storage.streams(category=category, after=after, limit=PAGE_STREAMS_MAX)
+
+    # Reacting
+
+    def subscribe(self, query: Query = EVERYTHING, *, after: int = 0) -> AsyncSubscription:
+        """See `Store.subscribe`."""
+        return AsyncSubscription(
+            self._storage, check_query("query", query), check_bound("after", after), self._in_waiting_thread
+        )
+
+    async def wait(self, after: int, timeout_s: float) -> int:
+        """See `Store.wait`."""
+        return await self._in_waiting_thread(self._storage.wait, check_bound("after", after), timeout_s)
+
+    # Keeping
+
+    @property
+    def durability(self) -> str:
+        """See `Store.durability`."""
+        return self._storage.durability
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """See `Store.capabilities`."""
+        return self._storage.capabilities
+
+    async def check(self) -> list[str]:
+        """See `Store.check`."""
+        return await self._in_thread(self._storage.check)
+
+    async def backup(self, target: str | os.PathLike[str]) -> int:
+        """See `Store.backup`."""
+        return await self._in_thread(self._storage.backup, os.fspath(target))
+
+    async def close(self) -> None:
+        """See `Store.close`."""
+        await self._loop.run_in_executor(None, self._storage.close)
+        self._threads.shutdown(wait=False)
+        self._waiters.shutdown(wait=False)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def _in_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
+        return self._loop.run_in_executor(self._threads, call, *arguments)
+
+    def _in_waiting_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
+        """Waiting has threads of its own, so that it never keeps a read from running."""
+        return self._loop.run_in_executor(self._waiters, call, *arguments)

@@ -1,0 +1,132 @@
+"""What is appended at once, and the place it got. Pure values."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from hansard.errors import InvalidInput, InvalidType
+from hansard.events import Event, RecordedEvent, tags_text
+from hansard.limits import APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX
+from hansard.query import AppendCondition
+from hansard.streams import ANY, ExpectedVersion, check_expected, check_stream
+
+_force = msgspec.structs.force_setattr
+
+
+class StreamAppend(msgspec.Struct, frozen=True):
+    """Events for one stream, or for none (`stream=None`), and the version that the stream must have before them."""
+
+    stream: str | None
+    events: Sequence[Event]
+    expected_version: int | ExpectedVersion = ANY
+
+    def __post_init__(self) -> None:
+        if self.stream is not None:
+            check_stream(self.stream)
+        _force(self, "events", _checked_events(self.events))
+        if self.expected_version is not ANY:
+            check_expected(self.expected_version)
+            if self.stream is None:
+                raise InvalidInput("expected_version", self.expected_version, "events without a stream have no version")
+
+
+def _checked_events(events: object) -> tuple[Event, ...]:
+    if isinstance(events, Event):
+        return (events,)
+    if not isinstance(events, Iterable) or isinstance(events, str | bytes | Mapping):
+        raise InvalidType("events", events, "expected a list of Event")
+    checked = tuple(events)
+    for event in checked:
+        if not isinstance(event, Event):
+            raise InvalidType("events", event, "expected Event")
+    if not checked:
+        raise InvalidInput("events", checked, "expected at least 1 event")
+    return checked
+
+
+class Append(msgspec.Struct, frozen=True):
+    """One append as engines get it: all of it is stored, or nothing.
+
+    Parts are applied in the order given; a stream may come again, and its later part finds it as the earlier left it.
+    `timestamps_us` is for copies of a log that keep their times: one per event, in order; None: now.
+    """
+
+    parts: tuple[StreamAppend, ...]
+    condition: AppendCondition | None = None
+    timestamps_us: Sequence[int] | None = None
+
+    @property
+    def events(self) -> Iterator[Event]:
+        """All events, in the order in which they get their positions."""
+        return (event for part in self.parts for event in part.events)
+
+
+def check_append(append: Append) -> Append:
+    """The append as given, within the limits of one transaction."""
+    if not append.parts:
+        raise InvalidInput("appends", append.parts, "expected at least 1 StreamAppend")
+    count = sum(len(part.events) for part in append.parts)
+    if count > EVENTS_PER_APPEND_MAX:
+        raise InvalidInput("events", count, f"expected at most {EVENTS_PER_APPEND_MAX} events in one append")
+    if count > 1:
+        size = sum(len(event.data_json) + len(event.metadata_json) for event in append.events)
+        if size > APPEND_BYTES_MAX:
+            raise InvalidInput("events", size, f"expected at most {APPEND_BYTES_MAX} bytes of data in one append")
+    if append.timestamps_us is not None and len(append.timestamps_us) != count:
+        raise InvalidInput("timestamps_us", len(append.timestamps_us), f"expected one for each of {count} events")
+    return append
+
+
+class Appended(msgspec.Struct, frozen=True, eq=False):
+    """The place that an append got.
+
+    `version` is the new version of the stream (None if the append was to no stream, or to several);
+    `versions` gives it for each stream. `is_repeat` says that the same append had been stored before,
+    and that this is its place; two results for the same place are equal.
+    """
+
+    first_position: int
+    last_position: int
+    version: int | None
+    versions: dict[str, int]
+    timestamp_us: int
+    is_repeat: bool = False
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Appended):
+            return NotImplemented
+        return (self.first_position, self.last_position, self.versions) == (
+            other.first_position,
+            other.last_position,
+            other.versions,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.first_position, self.last_position))
+
+
+def recorded_events(append: Append, appended: Appended) -> list[RecordedEvent]:
+    """The events of a first append as they now stand in the log. Not for a repetition, whose times only the log knows."""
+    versions: dict[str, int] = dict(appended.versions)
+    for part in append.parts:
+        if part.stream is not None:
+            versions[part.stream] -= len(part.events)
+    recorded: list[RecordedEvent] = []
+    for part in append.parts:
+        for event in part.events:
+            if part.stream is not None:
+                versions[part.stream] += 1
+            recorded.append(
+                RecordedEvent(
+                    appended.first_position + len(recorded),
+                    part.stream,
+                    None if part.stream is None else versions[part.stream],
+                    event.type,
+                    appended.timestamp_us,
+                    event.id_bytes,
+                    tags_text(event.tags),
+                    event.metadata_json,
+                    event.data_json,
+                )
+            )
+    return recorded

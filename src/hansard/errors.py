@@ -1,0 +1,278 @@
+"""The one tree of errors. Drivers' and codecs' own errors never leave the product.
+
+HansardError
+├── InvalidInput (also ValueError)      a value that cannot be: names the field, the value and the limit
+│   └── InvalidType (also TypeError)    a value of the wrong type
+├── Conflict                            the append lost; nothing was stored
+│   ├── WrongExpectedVersion
+│   ├── AppendConditionFailed
+│   └── DuplicateEventId
+├── HandlersFailed (also ExceptionGroup)  the events are stored; one or more handlers raised
+├── HandlerLoop                         inside HandlersFailed: handlers caused more and more events
+├── OpenFailed                          the store could not be opened
+│   ├── StoreNotFound
+│   ├── NotAStore
+│   └── NewerFormat
+├── StoreUnusable                       this store object cannot do it (any more)
+│   ├── StoreClosed
+│   ├── StoreForked
+│   ├── StoreReadOnly
+│   └── CapabilityMissing
+└── StorageFailed                       the disk or the database refused; what is not acknowledged may be retried by id
+    ├── StoreBusy
+    ├── StorageFull
+    └── StoreCorrupt
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+from uuid import UUID
+
+_SHOWN_CHARS = 80
+
+
+def shown(value: object) -> str:
+    """A value as error messages show it: its repr, shortened."""
+    try:
+        text = repr(value)
+    except Exception:  # a foreign __repr__ must not hide the error being reported
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+
+
+class HansardError(Exception):
+    """Base of all errors that Hansard raises."""
+
+    code: str = "error"
+
+
+class InvalidInput(HansardError, ValueError):
+    """A value that cannot be. Nothing was stored.
+
+    `field` names the argument (with its path inside JSON), `value` is what was given, `limit` says what is allowed.
+    """
+
+    code = "invalid-input"
+
+    def __init__(self, field: str, value: object, limit: str) -> None:
+        super().__init__(field, value, limit)
+        self.field, self.value, self.limit = field, value, limit
+
+    def __str__(self) -> str:
+        return f"{self.field}: {shown(self.value)}: {self.limit}"
+
+
+class InvalidType(InvalidInput, TypeError):
+    """A value of a type that cannot be. Nothing was stored."""
+
+    code = "invalid-type"
+
+    def __str__(self) -> str:
+        return f"{self.field}: {shown(self.value)} is {type(self.value).__name__}: {self.limit}"
+
+
+class Conflict(HansardError):
+    """The append lost against what is already in the log. Nothing was stored."""
+
+    code = "conflict"
+
+
+class WrongExpectedVersion(Conflict):
+    """The stream is not at the version that the append expected."""
+
+    code = "wrong-expected-version"
+
+    def __init__(self, stream: str, expected: int, current: int) -> None:
+        super().__init__(stream, expected, current)
+        self.stream, self.expected, self.current = stream, expected, current
+
+    def __str__(self) -> str:
+        expected = getattr(self.expected, "name", self.expected)
+        return f"stream {shown(self.stream)}: expected version {expected}, current is {self.current}; read again and retry"
+
+
+class AppendConditionFailed(Conflict):
+    """An event that matches the condition's query stands after the condition's position."""
+
+    code = "append-condition-failed"
+
+    def __init__(self, query: object, after: int, position: int, type: str) -> None:
+        super().__init__(query, after, position, type)
+        self.query, self.after, self.position, self.type = query, after, position, type
+
+    def __str__(self) -> str:
+        return (
+            f"append condition: {shown(self.type)} at position {self.position} matches {self.query} after {self.after}; "
+            f"read again and retry"
+        )
+
+
+class DuplicateEventId(Conflict):
+    """An event of this id is in the log already, and this append is not a plain repetition of the append that stored it."""
+
+    code = "duplicate-event-id"
+
+    def __init__(self, id: UUID, position: int | None, reason: str) -> None:
+        super().__init__(id, position, reason)
+        self.id, self.position, self.reason = id, position, reason
+
+    def __str__(self) -> str:
+        place = "" if self.position is None else f" at position {self.position}"
+        return f"event id {self.id}{place}: {self.reason}; give new events new ids"
+
+
+class HandlersFailed(HansardError, ExceptionGroup[Exception]):
+    """Handlers raised after the events were stored. All handlers ran; the events stay.
+
+    `recorded` is what the append or add would have returned; `exceptions` are the handlers' own, in the order raised.
+    """
+
+    code = "handlers-failed"
+    recorded: Any = None
+
+    @classmethod
+    def of(cls, exceptions: Sequence[Exception], recorded: Any) -> "HandlersFailed":
+        count = len(exceptions)
+        failed = cls(f"the events are stored, but {count} handler call{'s' * (count != 1)} failed", exceptions)
+        failed.recorded = recorded
+        return failed
+
+    def derive(self, excs: Sequence[Exception], /) -> "HandlersFailed":  # type: ignore[override]  # the stub wants a plain group
+        derived = HandlersFailed(self.message, excs)
+        derived.recorded = self.recorded
+        return derived
+
+
+class HandlerLoop(HansardError):
+    """Handlers that append caused more events than allowed. The events are stored; the last ones were not handled."""
+
+    code = "handler-loop"
+
+    def __init__(self, caused_max: int, position: int) -> None:
+        super().__init__(caused_max, position)
+        self.caused_max, self.position = caused_max, position
+
+    def __str__(self) -> str:
+        return (
+            f"handlers caused more than {self.caused_max} events by appending, which looks like a loop; "
+            f"events from position {self.position} on are stored, but were not handled"
+        )
+
+
+class OpenFailed(HansardError):
+    """The store could not be opened."""
+
+    code = "open-failed"
+
+
+class StoreNotFound(OpenFailed):
+    """There is no store at this place, and none was to be made."""
+
+    code = "store-not-found"
+
+
+class NotAStore(OpenFailed):
+    """What is at this place is no Hansard store. It was not changed."""
+
+    code = "not-a-store"
+
+
+class NewerFormat(OpenFailed):
+    """The store was written by a newer Hansard."""
+
+    code = "newer-format"
+
+    def __init__(self, place: str, found: int, supported: int) -> None:
+        super().__init__(place, found, supported)
+        self.place, self.found, self.supported = place, found, supported
+
+    def __str__(self) -> str:
+        return f"{self.place}: format {self.found} is newer than {self.supported}, the newest this version knows; upgrade hansard"
+
+
+class StoreUnusable(HansardError):
+    """This store object cannot do what was asked."""
+
+    code = "unusable"
+
+
+class StoreClosed(StoreUnusable):
+    """The store object was closed."""
+
+    code = "closed"
+
+
+class StoreForked(StoreUnusable):
+    """The store was opened before a fork and used in the child. Open it again in the child."""
+
+    code = "forked"
+
+
+class StoreReadOnly(StoreUnusable):
+    """The store was opened for reading, or the disk allows no writing."""
+
+    code = "read-only"
+
+
+class CapabilityMissing(StoreUnusable):
+    """The engine cannot do this. `capability` names what is missing."""
+
+    code = "capability-missing"
+
+    def __init__(self, capability: str, engine: str) -> None:
+        super().__init__(capability, engine)
+        self.capability, self.engine = capability, engine
+
+    def __str__(self) -> str:
+        return f"the {self.engine} engine has no {self.capability}"
+
+
+class StorageFailed(HansardError):
+    """The disk or the database failed. An append that was not acknowledged may be repeated with the same ids."""
+
+    code = "storage-failed"
+
+
+class StoreBusy(StorageFailed):
+    """The writer's queue or the write lock was not free within the time allowed. Nothing was stored."""
+
+    code = "busy"
+
+
+class StorageFull(StorageFailed):
+    """The disk is full. Nothing was stored."""
+
+    code = "full"
+
+
+class StoreCorrupt(StorageFailed):
+    """The store's file is damaged. `hansard check` says where."""
+
+    code = "corrupt"
+
+
+EXIT_CODES: Final[dict[str, int]] = {
+    "error": 1,
+    "invalid-input": 2,
+    "invalid-type": 2,
+    "conflict": 3,
+    "wrong-expected-version": 3,
+    "append-condition-failed": 3,
+    "duplicate-event-id": 3,
+    "handlers-failed": 4,
+    "handler-loop": 4,
+    "open-failed": 5,
+    "store-not-found": 5,
+    "not-a-store": 5,
+    "newer-format": 5,
+    "unusable": 6,
+    "closed": 6,
+    "forked": 6,
+    "read-only": 6,
+    "capability-missing": 6,
+    "storage-failed": 7,
+    "busy": 7,
+    "full": 7,
+    "corrupt": 7,
+}
+"""Error code to the command line's exit code. Docs and tests read this table."""

@@ -1,0 +1,246 @@
+"""What an event is, before and after it is in the log. Knows neither storage nor handlers."""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+from uuid import UUID
+
+import msgspec
+from uuid_utils import uuid7
+
+from hansard.errors import InvalidInput, InvalidType
+from hansard.limits import DATA_BYTES_MAX, METADATA_BYTES_MAX, TAGS_PER_EVENT_MAX
+from hansard.names import check_name, check_names
+from hansard.serialization import check_json, decode_json, encode_json
+from hansard.streams import category_of
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NO_TAGS: frozenset[str] = frozenset()
+_EMPTY_OBJECT = b"{}"
+_force = msgspec.structs.force_setattr
+
+
+class Event:
+    """Something that has happened, ready to be appended. Immutable; it keeps the JSON text of what it was given.
+
+    - `type`: 1 to 512 characters.
+    - `data`: any JSON value; `metadata`: a JSON object. Or give the JSON text itself as `data_json` and
+      `metadata_json` (bytes): it is checked and stored byte for byte.
+    - `tags`: a set of names, for queries and append conditions.
+    - `id`: a UUID, as such or as text; without one, a version 7 UUID (RFC 9562) is made. Appending an event of the
+      same id again stores nothing twice.
+
+    Raises InvalidInput (a ValueError) or InvalidType (also a TypeError).
+
+    >>> event = Event("order-placed", {"amount": 12}, tags={"customer:1"})
+    >>> event.type, event.data, event.data_json
+    ('order-placed', {'amount': 12}, b'{"amount":12}')
+    """
+
+    __slots__ = ("data_json", "id_bytes", "metadata_json", "tags", "type")
+
+    type: str
+    data_json: bytes
+    metadata_json: bytes
+    tags: frozenset[str]
+    id_bytes: bytes
+
+    def __init__(
+        self,
+        type: str,
+        data: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = _NO_TAGS,
+        id: UUID | str | None = None,
+        *,
+        data_json: bytes | None = None,
+        metadata_json: bytes | None = None,
+    ) -> None:
+        _set_type(self, check_name("type", type))
+        _set_data_json(self, _data_text(data, data_json))
+        _set_metadata_json(self, _metadata_text(metadata, metadata_json))
+        _set_tags(self, check_names("tags", tags, TAGS_PER_EVENT_MAX) if tags else _NO_TAGS)
+        _set_id_bytes(self, uuid7().bytes if id is None else _id_bytes(id))
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"an event cannot be changed: {name}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"an event cannot be changed: {name}")
+
+    @property
+    def data(self) -> Any:
+        """The decoded data, a new value at each call."""
+        return decode_json(self.data_json)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The decoded metadata, a new dict at each call."""
+        metadata: dict[str, Any] = decode_json(self.metadata_json)
+        return metadata
+
+    @property
+    def id(self) -> UUID:
+        return UUID(bytes=self.id_bytes)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Event):
+            return NotImplemented
+        return self.id_bytes == other.id_bytes and self._content == other._content
+
+    def __hash__(self) -> int:
+        return hash(self.id_bytes)
+
+    def __repr__(self) -> str:
+        tags = f", tags={sorted(self.tags)}" if self.tags else ""
+        metadata = f", metadata={self.metadata}" if self.metadata_json != _EMPTY_OBJECT else ""
+        return f"Event({self.type!r}, {self.data!r}{metadata}{tags}, id={str(self.id)!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _event_from_json, (self.type, self.data_json, self.metadata_json, self.tags, self.id)
+
+    @property
+    def _content(self) -> tuple[str, bytes, bytes, frozenset[str]]:
+        return self.type, self.data_json, self.metadata_json, self.tags
+
+
+# The slots' own setters: they pass by __setattr__, which refuses everybody else.
+_set_type = Event.__dict__["type"].__set__
+_set_data_json = Event.__dict__["data_json"].__set__
+_set_metadata_json = Event.__dict__["metadata_json"].__set__
+_set_tags = Event.__dict__["tags"].__set__
+_set_id_bytes = Event.__dict__["id_bytes"].__set__
+
+
+def _event_from_json(type: str, data_json: bytes, metadata_json: bytes, tags: frozenset[str], id: UUID) -> Event:
+    return Event(type, tags=tags, id=id, data_json=data_json, metadata_json=metadata_json)
+
+
+def _data_text(data: Any, data_json: bytes | None) -> bytes:
+    if data_json is None:
+        return encode_json("data", data, DATA_BYTES_MAX)
+    if data is not None:
+        raise InvalidInput("data_json", data_json, "give data or data_json, not both")
+    check_json("data_json", data_json, DATA_BYTES_MAX)
+    return data_json
+
+
+def _metadata_text(metadata: Mapping[str, Any] | None, metadata_json: bytes | None) -> bytes:
+    if metadata_json is not None:
+        return _given_metadata_text(metadata, metadata_json)
+    if metadata is None:
+        return _EMPTY_OBJECT
+    if not isinstance(metadata, Mapping):
+        raise InvalidType("metadata", metadata, "expected a JSON object (dict)")
+    return encode_json("metadata", dict(metadata), METADATA_BYTES_MAX)
+
+
+def _given_metadata_text(metadata: Mapping[str, Any] | None, metadata_json: bytes) -> bytes:
+    if metadata is not None:
+        raise InvalidInput("metadata_json", metadata_json, "give metadata or metadata_json, not both")
+    if not isinstance(check_json("metadata_json", metadata_json, METADATA_BYTES_MAX), dict):
+        raise InvalidInput("metadata_json", metadata_json, "expected a JSON object")
+    return metadata_json
+
+
+def _id_bytes(id: object) -> bytes:
+    return check_event_id("id", id).bytes
+
+
+def check_event_id(field: str, id: object) -> UUID:
+    """A UUID from a UUID or its text; InvalidInput or InvalidType otherwise."""
+    if isinstance(id, UUID):
+        return id
+    if not isinstance(id, str):
+        raise InvalidType(field, id, "expected a UUID or its text")
+    try:
+        return UUID(id)
+    except ValueError:
+        raise InvalidInput(field, id, "expected a UUID, such as '0190c7a4-8f00-7000-8000-000000000001'") from None
+
+
+class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """An event in the log. `data`, `metadata`, `tags`, `id` and `timestamp` are decoded when first asked for.
+
+    - `position`: place in the log, from 1, without gaps and in commit order.
+    - `stream` and `version`: the stream and the place in it, from 1; both None for an event without a stream.
+    - `data_json`, `metadata_json`: the JSON text, byte for byte as appended.
+    - `timestamp_us`: microseconds since 1970-01-01 UTC, never less than that of the event before it in the log.
+    """
+
+    position: int
+    stream: str | None
+    version: int | None
+    type: str
+    timestamp_us: int
+    id_bytes: bytes
+    tags_json: str | None
+    metadata_json: bytes
+    data_json: bytes
+    _data: Any = msgspec.UNSET
+    _metadata: Any = msgspec.UNSET
+
+    @property
+    def data(self) -> Any:
+        """The decoded data; decoded once, so treat it as read-only."""
+        if self._data is msgspec.UNSET:
+            _force(self, "_data", decode_json(self.data_json))
+        return self._data
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The decoded metadata; decoded once, so treat it as read-only."""
+        if self._metadata is msgspec.UNSET:
+            _force(self, "_metadata", decode_json(self.metadata_json))
+        metadata: dict[str, Any] = self._metadata
+        return metadata
+
+    @property
+    def tags(self) -> frozenset[str]:
+        return frozenset(decode_json(self.tags_json)) if self.tags_json else _NO_TAGS
+
+    @property
+    def id(self) -> UUID:
+        return UUID(bytes=self.id_bytes)
+
+    @property
+    def timestamp(self) -> datetime:
+        """When it was stored, in UTC, to the microsecond."""
+        return _EPOCH + timedelta(microseconds=self.timestamp_us)
+
+    @property
+    def category(self) -> str | None:
+        """The stream's name up to the first "-"; None without a stream."""
+        return None if self.stream is None else category_of(self.stream)
+
+    @property
+    def _facts(self) -> tuple[object, ...]:
+        return (
+            self.position,
+            self.stream,
+            self.version,
+            self.type,
+            self.timestamp_us,
+            self.id_bytes,
+            self.tags,
+            self.metadata_json,
+            self.data_json,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, RecordedEvent):
+            return NotImplemented
+        return self._facts == other._facts
+
+    def __hash__(self) -> int:
+        return hash((self.position, self.id_bytes))
+
+    def __repr__(self) -> str:
+        place = f"stream={self.stream!r}, version={self.version}, " if self.stream is not None else ""
+        tags = f", tags={sorted(self.tags)}" if self.tags_json else ""
+        return f"RecordedEvent(position={self.position}, {place}type={self.type!r}, data={self.data!r}{tags})"
+
+
+def tags_text(tags: frozenset[str]) -> str | None:
+    """The tags as engines store them: sorted JSON, None for none."""
+    return msgspec.json.encode(sorted(tags)).decode() if tags else None

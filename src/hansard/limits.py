@@ -1,0 +1,57 @@
+"""Every bound of the product, each with its reason. Nothing here is tunable at run time."""
+
+from typing import Final
+
+NAME_CHARS_MAX: Final = 512
+"""Stream names, event types and tags. Long enough for a page title with its site; short enough to stay in one index page."""
+
+TAGS_PER_EVENT_MAX: Final = 64
+"""Each tag is one more index entry; an event that needs more is several events."""
+
+DATA_BYTES_MAX: Final = 16 * 1024 * 1024
+"""One event's JSON data. Larger things belong in a blob store, with their address in the event."""
+
+METADATA_BYTES_MAX: Final = 1024 * 1024
+"""One event's JSON metadata: who, why, from where; not a payload."""
+
+JSON_DEPTH_MAX: Final = 200
+"""Nesting of data and metadata. Decoders recurse; 200 is readable from any stack depth that real programs have."""
+
+EVENTS_PER_APPEND_MAX: Final = 100_000
+"""One append is one transaction and is held in memory; larger loads are several appends."""
+
+APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Data and metadata of one append together, for the same reason."""
+
+POSITION_MAX: Final = 2**63 - 1
+"""Positions and versions are signed 64-bit integers on every engine."""
+
+QUERY_ITEMS_MAX: Final = 100
+"""Each item is one more index range in every page of a read."""
+
+QUERY_NAMES_MAX: Final = 1_000
+"""Types or tags of one query item."""
+
+PAGE_EVENTS_MAX: Final = 1_000
+"""Events an engine returns at once: large enough to hide the cost of a call, small enough to hold in memory."""
+
+PAGE_STREAMS_MAX: Final = 1_000
+"""Streams an engine lists at once."""
+
+GROUP_APPENDS_MAX: Final = 1_024
+"""Appends committed together. More would lengthen the wait of the first without raising the rate."""
+
+QUEUE_APPENDS_MAX: Final = 16_384
+"""Appends waiting for the writer. A full queue makes callers wait, then fail with StoreBusy."""
+
+BUSY_TIMEOUT_S: Final = 30.0
+"""How long an append waits for its turn (queue and write lock) before StoreBusy."""
+
+READERS_MAX: Final = 4
+"""Reading connections of one store object. More threads than this gain nothing under one interpreter lock."""
+
+HANDLER_CASCADE_MAX: Final = 10_000
+"""Events that handlers may cause by appending, counted from one append. More than this is a loop."""
+
+POLL_INTERVAL_S: Final = 0.01
+"""How often a waiting reader looks for appends of other processes."""

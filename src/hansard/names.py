@@ -1,0 +1,40 @@
+"""What a name may be: stream names, event types and tags. Names are never normalised or case-folded."""
+
+from collections.abc import Iterable
+
+from hansard.errors import InvalidInput, InvalidType
+from hansard.limits import NAME_CHARS_MAX
+
+
+def check_name(field: str, value: object) -> str:
+    """The name as given, or InvalidInput: text of 1 to NAME_CHARS_MAX characters, without NUL and lone surrogates."""
+    if not isinstance(value, str):
+        raise InvalidType(field, value, "expected text (str)")
+    if not value:
+        raise InvalidInput(field, value, f"expected 1 to {NAME_CHARS_MAX} characters, not none")
+    if len(value) > NAME_CHARS_MAX:
+        raise InvalidInput(field, value, f"expected at most {NAME_CHARS_MAX} characters, not {len(value)}")
+    if "\0" in value:
+        raise InvalidInput(field, value, "NUL characters are not allowed")
+    if not value.isascii():
+        _check_encodable(field, value)
+    return value
+
+
+def _check_encodable(field: str, value: str) -> None:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidInput(field, value, "lone surrogates are not allowed") from None
+
+
+def check_names(field: str, values: object, count_max: int) -> frozenset[str]:
+    """A set of names from any iterable of text; a bare string is refused, because it would be read letter by letter."""
+    if isinstance(values, str):
+        raise InvalidType(field, values, f"expected a set of names; write {{{values[:40]!r}}}")
+    if not isinstance(values, Iterable):
+        raise InvalidType(field, values, "expected a set of names")
+    names = frozenset(check_name(field, value) for value in values)
+    if len(names) > count_max:
+        raise InvalidInput(field, len(names), f"expected at most {count_max} names")
+    return names

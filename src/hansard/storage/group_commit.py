@@ -1,0 +1,145 @@
+"""Appends of many callers meet here and are committed in groups. Knows threads and tickets, no engine.
+
+While one group waits for the disk, the next one gathers. With nothing waiting, an append is committed in its caller's
+own thread, without a hand-off; otherwise one writer thread, started at the first need, takes what has gathered.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from hansard.appends import Append, Appended
+from hansard.errors import HansardError, StorageFailed, StoreBusy, StoreClosed
+from hansard.limits import BUSY_TIMEOUT_S, GROUP_APPENDS_MAX, QUEUE_APPENDS_MAX
+from hansard.storage.port import Ticket
+
+WriteGroup = Callable[[Sequence[Ticket]], None]
+"""Writes a group in one transaction and gives every ticket its outcome. An exception is the outcome of all without one."""
+
+
+class GroupCommit:
+    def __init__(self, write_group: WriteGroup) -> None:
+        self._write_group = write_group
+        self._writing = threading.Lock()
+        self._gathered: deque[Ticket] = deque()
+        self._changed = threading.Condition(threading.Lock())
+        self._writer: threading.Thread | None = None
+        self._is_closed = False
+
+    def append(self, append: Append, checked_to: int = 0) -> Appended:
+        """Wait until the append is committed, or raise what refused it. `checked_to`: see Ticket."""
+        ticket = Ticket(append, _nobody_waits)
+        ticket.checked_to = checked_to
+        if not self._gathered and self._writing.acquire(blocking=False):
+            try:
+                self._check_open()
+                self._write((ticket,))
+            finally:
+                self._writing.release()
+        else:
+            self._write_in_turn(ticket)
+        if ticket.error is not None:
+            raise ticket.error
+        assert ticket.appended is not None
+        return ticket.appended
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """Queue tickets for the writer thread; waits while the queue is full, then raises StoreBusy."""
+        with self._changed:
+            self._check_open()
+            if len(self._gathered) + len(tickets) > QUEUE_APPENDS_MAX:
+                self._wait_for_room(len(tickets))
+            self._gathered.extend(tickets)
+            self._start_writer()
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Commit what has gathered, then refuse more."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        if self._writer is not None and self._writer is not threading.current_thread():
+            self._writer.join()
+        with self._writing:
+            pass
+
+    def _write_in_turn(self, ticket: Ticket) -> None:
+        settled = threading.Lock()
+        settled.acquire()
+        ticket.settled = _Waiter(settled)
+        self.submit((ticket,))
+        settled.acquire()
+
+    def _wait_for_room(self, count: int) -> None:
+        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        while len(self._gathered) + count > QUEUE_APPENDS_MAX:
+            if not self._changed.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
+                raise StoreBusy(f"the writer's queue of {QUEUE_APPENDS_MAX} appends stayed full for {BUSY_TIMEOUT_S:g} s")
+            self._check_open()
+
+    def _start_writer(self) -> None:
+        if self._writer is None:
+            self._writer = threading.Thread(target=self._write_for_ever, name="hansard-writer", daemon=True)
+            self._writer.start()
+
+    def _write_for_ever(self) -> None:
+        while group := self._next_group():
+            with self._writing:
+                self._write(group)
+            _settle(group)
+
+    def _next_group(self) -> list[Ticket]:
+        """What has gathered, once something has; nothing when closed and empty."""
+        with self._changed:
+            while not self._gathered and not self._is_closed:
+                self._changed.wait()
+            was_full = len(self._gathered) >= QUEUE_APPENDS_MAX // 2
+            group = [self._gathered.popleft() for _ in range(min(len(self._gathered), GROUP_APPENDS_MAX))]
+            if was_full:
+                self._changed.notify_all()
+            return group
+
+    def _write(self, group: Sequence[Ticket]) -> None:
+        try:
+            self._write_group(group)
+        except HansardError as error:
+            _fail(group, error)
+        except Exception as error:
+            failure = StorageFailed(f"the writer failed: {type(error).__name__}: {error}")
+            failure.__cause__ = error
+            _fail(group, failure)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreClosed("the store is closed; open it again")
+
+
+class _Waiter:
+    """Wakes one waiting thread."""
+
+    __slots__ = ("_settled",)
+
+    def __init__(self, settled: threading.Lock) -> None:
+        self._settled = settled
+
+    def __call__(self, tickets: Sequence[Ticket]) -> None:
+        self._settled.release()
+
+
+def _nobody_waits(tickets: Sequence[Ticket]) -> None:
+    """The ticket of a caller that commits in its own thread."""
+
+
+def _fail(group: Sequence[Ticket], error: HansardError) -> None:
+    for ticket in group:
+        if ticket.appended is None and ticket.error is None:
+            ticket.error = error
+
+
+def _settle(group: Sequence[Ticket]) -> None:
+    by_waiter: dict[Callable[[Sequence[Ticket]], None], list[Ticket]] = {}
+    for ticket in group:
+        by_waiter.setdefault(ticket.settled, []).append(ticket)
+    for settled, tickets in by_waiter.items():
+        settled(tickets)

@@ -1,0 +1,180 @@
+"""The memory engine: the contract in its shortest form. Other engines are compared with it; nothing here is durable."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+
+from hansard import consistency
+from hansard.appends import Append, Appended
+from hansard.errors import AppendConditionFailed, CapabilityMissing, HansardError, StoreClosed
+from hansard.events import Event, RecordedEvent, tags_text
+from hansard.query import AppendCondition, Query
+from hansard.storage.port import Capability, Ticket
+from hansard.streams import StreamInfo, category_of
+
+
+def now_us() -> int:
+    return time.time_ns() // 1_000
+
+
+class MemoryStorage:
+    """A log in lists and dicts, behind one lock."""
+
+    durability = "none: memory only"
+    capabilities: frozenset[Capability] = frozenset()
+
+    def __init__(self, *, clock_us: Callable[[], int] = now_us) -> None:
+        self._clock_us = clock_us
+        self._log: list[RecordedEvent] = []
+        self._streams: dict[str, list[RecordedEvent]] = {}
+        self._by_id: dict[bytes, RecordedEvent] = {}
+        self._lock = threading.Lock()
+        self._appended = threading.Condition(self._lock)
+        self._is_closed = False
+
+    # Appending
+
+    def append(self, append: Append) -> Appended:
+        with self._lock:
+            self._check_open()
+            consistency.check_ids_once(append)
+            known = self._known(event.id_bytes for event in append.events)
+            if (place := consistency.repeated(append, known)) is not None:
+                return place
+            self._check_versions(append)
+            if append.condition is not None:
+                self._check_condition(append.condition)
+            return self._store(append)
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            try:
+                ticket.appended = self.append(ticket.append)
+            except HansardError as error:
+                ticket.error = error
+            ticket.settled((ticket,))
+
+    def _check_versions(self, append: Append) -> None:
+        versions: dict[str, int] = {}
+        for part in append.parts:
+            if part.stream is not None:
+                current = versions.get(part.stream, len(self._streams.get(part.stream, ())))
+                consistency.check_version(part.stream, part.expected_version, current)
+                versions[part.stream] = current + len(part.events)
+
+    def _check_condition(self, condition: AppendCondition) -> None:
+        for event in self._log[condition.after :]:
+            if condition.fail_if.matches(event, event.stream):
+                raise AppendConditionFailed(condition.fail_if, condition.after, event.position, event.type)
+
+    def _store(self, append: Append) -> Appended:
+        first = len(self._log) + 1
+        last_us = self._log[-1].timestamp_us if self._log else 0
+        count = sum(len(part.events) for part in append.parts)
+        times = iter(consistency.commit_times(append, count, now_us=self._clock_us(), last_us=last_us))
+        versions: dict[str, int] = {}
+        for part in append.parts:
+            for event in part.events:
+                self._record(part.stream, event, next(times))
+            if part.stream is not None:
+                versions[part.stream] = len(self._streams[part.stream])
+        self._appended.notify_all()
+        return consistency.placed(append, first, len(self._log), versions, self._log[-1].timestamp_us)
+
+    def _record(self, stream: str | None, event: Event, time_us: int) -> None:
+        of_stream = self._streams.setdefault(stream, []) if stream is not None else None
+        recorded = RecordedEvent(
+            len(self._log) + 1,
+            stream,
+            None if of_stream is None else len(of_stream) + 1,
+            event.type,
+            time_us,
+            event.id_bytes,
+            tags_text(event.tags),
+            event.metadata_json,
+            event.data_json,
+        )
+        self._log.append(recorded)
+        self._by_id[event.id_bytes] = recorded
+        if of_stream is not None:
+            of_stream.append(recorded)
+
+    # Reading. What is handed out are copies: a reader that changes decoded data changes nothing here.
+
+    def read(
+        self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
+    ) -> list[RecordedEvent]:
+        return self._page(self._log, query, after, before, backwards, limit)
+
+    def read_stream(
+        self, stream: str, *, after_version: int, before_version: int | None, backwards: bool, limit: int
+    ) -> list[RecordedEvent]:
+        of_stream = self._streams.get(stream, [])
+        return self._page(of_stream, None, after_version, before_version, backwards, limit)
+
+    def _page(
+        self,
+        events: list[RecordedEvent],
+        query: Query | None,
+        after: int,
+        before: int | None,
+        backwards: bool,
+        limit: int,
+    ) -> list[RecordedEvent]:
+        self._check_open()
+        end = len(events) if before is None else min(max(before - 1, 0), len(events))
+        places = range(end - 1, after - 1, -1) if backwards else range(after, end)
+        page: list[RecordedEvent] = []
+        for place in places:
+            if len(page) == limit:
+                break
+            event = events[place]
+            if query is None or query.matches(event, event.stream):
+                page.append(copy(event))
+        return page
+
+    def events(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
+        self._check_open()
+        return {id: copy(event) for id, event in self._known(iter(ids)).items()}
+
+    def _known(self, ids: Iterator[bytes]) -> dict[bytes, RecordedEvent]:
+        return {id: self._by_id[id] for id in ids if id in self._by_id}
+
+    def head(self) -> int:
+        self._check_open()
+        return len(self._log)
+
+    def stream(self, name: str) -> StreamInfo:
+        self._check_open()
+        events = self._streams.get(name)
+        if not events:
+            return StreamInfo(name, 0)
+        return StreamInfo(name, len(events), events[-1].position, events[-1].timestamp_us)
+
+    def streams(self, *, category: str | None, after: str, limit: int) -> list[StreamInfo]:
+        self._check_open()
+        with self._lock:
+            names = list(self._streams)
+        wanted = (name for name in names if name > after and category in (None, category_of(name)))
+        return [self.stream(name) for name in sorted(wanted)[:limit]]
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        with self._appended:
+            self._appended.wait_for(lambda: len(self._log) > after or self._is_closed, timeout_s)
+            return len(self._log)
+
+    def check(self) -> list[str]:
+        raise CapabilityMissing(Capability.CHECK, "memory")
+
+    def backup(self, target: str) -> int:
+        raise CapabilityMissing(Capability.BACKUP, "memory")
+
+    def close(self) -> None:
+        with self._appended:
+            self._is_closed = True
+            self._appended.notify_all()
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreClosed("the store is closed; open it again")

@@ -1,0 +1,104 @@
+"""The contract of an engine. Everything else in Hansard is built on these verbs and works on every engine.
+
+**Order.** A log is one total order. Positions are 1, 2, 3 … without gaps, in commit order: once a reader has seen
+position n, nothing ever appears at or below n. All events of one append stand next to each other, in the order given.
+
+**Atomicity.** An append is stored whole, over all its streams, or not at all. Expected versions and the append
+condition are checked inside the same transaction: of racing appends that exclude each other exactly one wins.
+
+**Crashes.** What was acknowledged is there after a crash, once. What was not acknowledged is there whole or not at all;
+the same append with the same ids finds out which, and stores nothing twice. The next open repairs whatever is left.
+
+**Threads.** Every verb may be called from any thread.
+"""
+
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+from hansard.appends import Append, Appended
+from hansard.errors import HansardError
+from hansard.events import RecordedEvent
+from hansard.query import Query
+from hansard.streams import StreamInfo
+
+
+class Capability(StrEnum):
+    """What an engine may lack. Asking for what is missing raises CapabilityMissing before any work starts."""
+
+    PROCESSES = "several processes on one store"
+    CHECK = "check of the stored file"
+    BACKUP = "online backup"
+
+
+class Ticket:
+    """One append on its way through the writer, and then its outcome: `appended` or `error`.
+
+    `checked_to` is the engine's: up to this position it has found nothing that fails the append's condition.
+    """
+
+    __slots__ = ("append", "appended", "checked_to", "error", "settled")
+
+    def __init__(self, append: Append, settled: Callable[[Sequence["Ticket"]], None]) -> None:
+        self.append = append
+        self.checked_to = 0
+        self.appended: Appended | None = None
+        self.error: HansardError | None = None
+        self.settled = settled
+
+
+class Storage(Protocol):
+    """One log in one engine."""
+
+    @property
+    def durability(self) -> str:
+        """What an acknowledgement promises, in plain words."""
+
+    @property
+    def capabilities(self) -> frozenset[Capability]: ...
+
+    def append(self, append: Append) -> Appended:
+        """Store all of it, durably, or raise and store nothing.
+
+        A repetition of an append that is in the log already (same ids, same content, same streams) gives the place
+        of the first, whatever is expected or conditioned now.
+        Raises a Conflict, InvalidInput (timestamps), StoreUnusable or StorageFailed.
+        """
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """The same without waiting. Each ticket is settled later, on any thread; once per commit for equal `settled`."""
+
+    def read(
+        self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
+    ) -> list[RecordedEvent]:
+        """Up to `limit` (at most PAGE_EVENTS_MAX) matching events with after < position < before, in position order
+        or backwards. Fewer than `limit` means that there are no more. Read on from the last one's position."""
+
+    def read_stream(
+        self, stream: str, *, after_version: int, before_version: int | None, backwards: bool, limit: int
+    ) -> list[RecordedEvent]:
+        """The same within one stream, by version. An unknown stream is empty."""
+
+    def events(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
+        """The recorded events of these ids; an unknown id is left out."""
+
+    def head(self) -> int:
+        """The last position; 0 in an empty log."""
+
+    def stream(self, name: str) -> StreamInfo:
+        """One stream; version 0 if there is none of this name."""
+
+    def streams(self, *, category: str | None, after: str, limit: int) -> list[StreamInfo]:
+        """Up to `limit` (at most PAGE_STREAMS_MAX) streams with name > after, in the order of their names' code points."""
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        """Wait until the head is beyond `after`, or the time is over, or the store is closed. Returns the head."""
+
+    def check(self) -> list[str]:
+        """Every invariant of what is stored, verified; one sentence for each that does not hold."""
+
+    def backup(self, target: str) -> int:
+        """Copy the log as it is at one moment to a new file, while others append. Returns the head of the copy."""
+
+    def close(self) -> None:
+        """Finish the appends under way, refuse new ones, release files and threads. May be called again."""

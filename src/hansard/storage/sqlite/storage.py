@@ -1,0 +1,183 @@
+"""The SQLite engine: puts writer, readers and wake-ups together behind the port."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from hansard.appends import Append, Appended
+from hansard.errors import StoreClosed, StoreReadOnly
+from hansard.events import RecordedEvent
+from hansard.limits import POLL_INTERVAL_S
+from hansard.query import Query
+from hansard.storage.group_commit import GroupCommit
+from hansard.storage.port import Capability, Ticket
+from hansard.storage.sqlite import backup, check, reader, schema
+from hansard.storage.sqlite.connection import Database, Readers, translated
+from hansard.storage.sqlite.writer import Writer, now_us
+from hansard.streams import StreamInfo
+
+_SHORT_RANGE = 256
+"""Events that a condition may look at inside the writer's transaction; a longer range is looked at beforehand."""
+
+
+class SqliteStorage:
+    """One file. `path` is made if it does not exist, unless `read_only`."""
+
+    capabilities = frozenset(Capability)
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        read_only: bool = False,
+        synchronous: str = "FULL",
+        clock_us: Callable[[], int] = now_us,
+    ) -> None:
+        self._database = Database(path, read_only=read_only, synchronous=synchronous)
+        self._readers = Readers(self._database)
+        self._prepare()
+        self._writer = None if read_only else Writer(self._database, clock_us=clock_us)
+        self._commits = None if self._writer is None else GroupCommit(self._write_group)
+        self._checkers: ThreadPoolExecutor | None = None
+        self._appended = threading.Condition()
+        self._is_closed = False
+        self.durability = (
+            "fsync: on the disk before acknowledged (WAL, synchronous=FULL)"
+            if synchronous == "FULL"
+            else "page cache: survives a crash of the program, not of the machine (WAL, synchronous=NORMAL)"
+        )
+
+    def _prepare(self) -> None:
+        connection = self._database.connect()
+        try:
+            with translated(self._database.path):
+                if self._database.is_read_only:
+                    schema.verify(connection, self._database.path)
+                else:
+                    schema.prepare(connection, self._database.path)
+        finally:
+            connection.close()
+
+    # Appending
+
+    def append(self, append: Append) -> Appended:
+        return self._open_commits().append(append, self._checked_to(append))
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        commits = self._open_commits()
+        ready = [ticket for ticket in tickets if ticket.append.condition is None]
+        if ready:
+            commits.submit(ready)
+        for ticket in tickets:
+            if ticket.append.condition is not None:
+                self._check_then_submit(commits, ticket)
+
+    def _check_then_submit(self, commits: GroupCommit, ticket: Ticket) -> None:
+        if self._checkers is None:
+            self._checkers = ThreadPoolExecutor(2, thread_name_prefix="hansard-conditions")
+
+        def work() -> None:
+            ticket.checked_to = self._checked_to(ticket.append)
+            commits.submit((ticket,))
+
+        self._checkers.submit(work)
+
+    def _open_commits(self) -> GroupCommit:
+        self._database.check_process()
+        if self._commits is None:
+            raise StoreReadOnly(f"{self._database.path} was opened read-only")
+        return self._commits
+
+    def _checked_to(self, append: Append) -> int:
+        """Up to where the log holds nothing that fails the condition.
+
+        The log never changes below its head, so a long range is looked at here, while others append; the writer's
+        transaction looks only at what has come since.
+        """
+        condition = append.condition
+        if condition is None:
+            return 0
+        with self._readers.connection() as connection:
+            head, _ = reader.head(connection)
+            if head - condition.after <= _SHORT_RANGE:
+                return 0
+            with reader.snapshot(connection):
+                match = reader.first_match(connection, condition.fail_if, after=condition.after, before=head + 1)
+            return head if match is None else 0
+
+    def _write_group(self, tickets: Sequence[Ticket]) -> None:
+        assert self._writer is not None
+        self._writer.write_group(tickets)
+        with self._appended:
+            self._appended.notify_all()
+
+    # Reading
+
+    def read(
+        self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
+    ) -> list[RecordedEvent]:
+        with self._readers.connection() as connection:
+            return reader.read(connection, query, after=after, before=before, backwards=backwards, limit=limit)
+
+    def read_stream(
+        self, stream: str, *, after_version: int, before_version: int | None, backwards: bool, limit: int
+    ) -> list[RecordedEvent]:
+        with self._readers.connection() as connection:
+            return reader.read_stream(
+                connection,
+                stream,
+                after_version=after_version,
+                before_version=before_version,
+                backwards=backwards,
+                limit=limit,
+            )
+
+    def events(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
+        with self._readers.connection() as connection:
+            return reader.events(connection, ids)
+
+    def head(self) -> int:
+        with self._readers.connection() as connection:
+            return reader.head(connection)[0]
+
+    def stream(self, name: str) -> StreamInfo:
+        with self._readers.connection() as connection:
+            return reader.stream(connection, name)
+
+    def streams(self, *, category: str | None, after: str, limit: int) -> list[StreamInfo]:
+        with self._readers.connection() as connection:
+            return reader.streams(connection, category=category, after=after, limit=limit)
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        deadline = time.monotonic() + timeout_s
+        while (head := self.head()) <= after and (left := deadline - time.monotonic()) > 0:
+            with self._appended:
+                if self._is_closed:
+                    raise StoreClosed("the store is closed; open it again")
+                self._appended.wait(min(left, POLL_INTERVAL_S))
+        return head
+
+    # Keeping
+
+    def check(self) -> list[str]:
+        with self._readers.connection() as connection:
+            return check.problems(connection)
+
+    def backup(self, target: str) -> int:
+        with self._readers.connection() as connection:
+            return backup.copy(connection, target)
+
+    def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if self._checkers is not None:
+            self._checkers.shutdown()
+        if self._commits is not None:
+            self._commits.close()
+        with self._appended:
+            self._appended.notify_all()
+        if self._writer is not None:
+            self._writer.close()
+        self._readers.close()

@@ -1,0 +1,303 @@
+"""The face: a store that you open, append to, read and react to. Checks what it is given; leaves the rest to the engine."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import TracebackType
+from typing import Any, Self, overload
+from uuid import UUID
+
+from hansard.appends import Append, Appended, StreamAppend, check_append, recorded_events
+from hansard.errors import InvalidType
+from hansard.events import Event, RecordedEvent, check_event_id
+from hansard.handlers import Handlers, HandlerT, call_handlers
+from hansard.limits import PAGE_STREAMS_MAX
+from hansard.names import check_name
+from hansard.query import AppendCondition, Query, check_query
+from hansard.reading import Page, Paging
+from hansard.storage.opening import open_storage
+from hansard.storage.port import Capability, Storage
+from hansard.streams import ANY, StreamInfo, check_bound, check_stream
+from hansard.subscriptions.drivers import Subscription
+
+EVERYTHING = Query()
+
+
+def open(place: str | os.PathLike[str], *, read_only: bool = False, durability: str = "fsync") -> "Store":
+    """Open the store at a place, and make it if there is none.
+
+    - `place`: the path of a SQLite file, or ":memory:".
+    - `read_only`: refuse appends, and do not make a new file.
+    - `durability`: "fsync" (an acknowledged append is on the disk), or "page-cache" (it survives a crash of the program,
+      but maybe not of the machine; faster).
+
+    Raises OpenFailed: StoreNotFound, NotAStore or NewerFormat; StoreReadOnly where there is no permission.
+
+    >>> with open(":memory:") as store:
+    ...     store.add("customer-1", "created", {"name": "Jo"}).position
+    1
+    """
+    return Store(open_storage(place, read_only=read_only, durability=durability))
+
+
+class Store:
+    """One log, in one engine. Safe to use from many threads; a context manager."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._handlers = Handlers(are_async_allowed=False)
+
+    # Three verbs to begin with
+
+    def add(
+        self,
+        stream: str | None,
+        type: str,
+        data: Any = None,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = frozenset(),
+        id: UUID | str | None = None,
+    ) -> RecordedEvent:
+        """Store one event and return it as recorded. Parameters: see Event. Raises what `append` raises.
+
+        >>> store = open(":memory:")
+        >>> store.add("customer-1", "created", {"name": "Jo"})
+        RecordedEvent(position=1, stream='customer-1', version=1, type='created', data={'name': 'Jo'})
+        """
+        event = Event(type, data, metadata, tags, id)
+        append = Append((StreamAppend(stream, (event,)),))
+        appended = self._storage.append(append)
+        if appended.is_repeat:
+            return self._storage.events([event.id_bytes])[event.id_bytes]
+        (recorded,) = recorded_events(append, appended)
+        if self._handlers:
+            call_handlers(self._handlers, (recorded,), recorded)
+        return recorded
+
+    def all(self, stream: str) -> list[RecordedEvent]:
+        """All events of a stream, in order; an empty list for an unknown stream."""
+        return list(self.read_stream(stream))
+
+    @overload
+    def on(self, type: str) -> Callable[[HandlerT], HandlerT]: ...
+    @overload
+    def on(self, type: str, handler: HandlerT) -> HandlerT: ...
+    def on(self, type: str, handler: HandlerT | None = None) -> HandlerT | Callable[[HandlerT], HandlerT]:
+        """Call a function with each event of a type ("*": of every type) right after this store object has stored it.
+
+        Handlers run after the commit, in the caller's thread, in the order registered. One that raises undoes nothing and
+        stops no other: all run, then the append raises HandlersFailed. Events that a handler appends are handled next.
+
+        >>> store = open(":memory:")
+        >>> @store.on("created")
+        ... def greet(event):
+        ...     print("Hello", event.data["name"])
+        >>> _ = store.add("customer-1", "created", {"name": "Jo"})
+        Hello Jo
+        """
+        if handler is not None:
+            return self._handlers.on(type, handler)
+        check_name("type", type)
+        return lambda decorated: self._handlers.on(type, decorated)
+
+    def off(self, type: str, handler: Callable[[RecordedEvent], Any]) -> None:
+        """Forget a handler that was registered for a type."""
+        self._handlers.off(type, handler)
+
+    # Appending
+
+    def append(
+        self,
+        stream: str | None,
+        events: Iterable[Event] | Event,
+        *,
+        expected_version: int = ANY,
+        condition: AppendCondition | None = None,
+    ) -> Appended:
+        """Store events at the end of a stream (None: of no stream), all of them or none, durably.
+
+        - `expected_version`: ANY, NO_STREAM, STREAM_EXISTS, or the exact version that the stream must have.
+        - `condition`: fail if an event that matches its query stands after its position.
+
+        Appending the same events (the same ids) again gives the first result, stores nothing and calls no handler.
+        Raises WrongExpectedVersion, AppendConditionFailed or DuplicateEventId (nothing is stored), InvalidInput, StoreBusy,
+        StorageFailed; HandlersFailed after the events were stored.
+
+        >>> store = open(":memory:")
+        >>> store.append("order-7", [Event("placed"), Event("paid")], expected_version=0).version
+        2
+        """
+        return self._append(append_of((StreamAppend(stream, events, expected_version),), condition))  # type: ignore[arg-type]
+
+    def append_streams(
+        self, appends: Iterable[StreamAppend], *, condition: AppendCondition | None = None
+    ) -> Appended:
+        """Store events at the ends of several streams, all of them or none, in the order given.
+
+        >>> store = open(":memory:")
+        >>> store.append_streams([StreamAppend("a-1", [Event("sent")]), StreamAppend("b-2", [Event("got")])]).versions
+        {'a-1': 1, 'b-2': 1}
+        """
+        return self._append(append_of(checked_parts(appends), condition))
+
+    def _append(self, append: Append) -> Appended:
+        appended = self._storage.append(append)
+        if self._handlers and not appended.is_repeat:
+            call_handlers(self._handlers, recorded_events(append, appended), appended)
+        return appended
+
+    # Reading
+
+    def read_stream(
+        self,
+        stream: str,
+        *,
+        after_version: int = 0,
+        before_version: int | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[RecordedEvent]:
+        """The events of a stream with after_version < version < before_version, in order or backwards; lazily.
+
+        >>> store = open(":memory:")
+        >>> _ = store.append("order-7", [Event("placed"), Event("paid"), Event("sent")])
+        >>> [event.type for event in store.read_stream("order-7", after_version=1)]
+        ['paid', 'sent']
+        """
+        check_stream(stream)
+        paging = Paging(after=after_version, before=before_version, backwards=backwards, limit=limit, of_stream=True)
+
+        def fetch(page: Page) -> list[RecordedEvent]:
+            return self._storage.read_stream(
+                stream, after_version=page.after, before_version=page.before, backwards=backwards, limit=page.limit
+            )
+
+        return _pages(paging, fetch, lambda: self._storage.stream(stream).version)
+
+    def read(
+        self,
+        query: Query = EVERYTHING,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        backwards: bool = False,
+        limit: int | None = None,
+    ) -> Iterator[RecordedEvent]:
+        """The events of the log that match, with after < position < before, in order or backwards; lazily.
+
+        The read ends at the head as it stood when its first page was read.
+
+        >>> store = open(":memory:")
+        >>> _ = store.append("order-7", [Event("placed", tags={"customer:1"}), Event("paid")])
+        >>> [event.type for event in store.read(Query(tags={"customer:1"}))]
+        ['placed']
+        """
+        check_query("query", query)
+        paging = Paging(after=after, before=before, backwards=backwards, limit=limit)
+
+        def fetch(page: Page) -> list[RecordedEvent]:
+            return self._storage.read(
+                query, after=page.after, before=page.before, backwards=backwards, limit=page.limit
+            )
+
+        return _pages(paging, fetch, self._storage.head)
+
+    def event(self, id: UUID | str) -> RecordedEvent | None:
+        """The event of an id; None if there is none."""
+        id_bytes = check_event_id("id", id).bytes
+        return self._storage.events([id_bytes]).get(id_bytes)
+
+    def head(self) -> int:
+        """The last position; 0 in an empty log."""
+        return self._storage.head()
+
+    def stream(self, name: str) -> StreamInfo:
+        """One stream: its version, and where its last event is. Version 0 if there is no such stream."""
+        return self._storage.stream(check_stream(name))
+
+    def streams(self, *, category: str | None = None) -> Iterator[StreamInfo]:
+        """All streams, or those of a category, in the order of their names; lazily."""
+        if category is not None:
+            check_name("category", category)
+        return self._stream_pages(category)
+
+    def _stream_pages(self, category: str | None) -> Iterator[StreamInfo]:
+        after = ""
+        while page := self._storage.streams(category=category, after=after, limit=PAGE_STREAMS_MAX):
+            yield from page
+            after = page[-1].name
+
+    # Reacting
+
+    def subscribe(self, query: Query = EVERYTHING, *, after: int = 0) -> Subscription:
+        """Events that match, from a position on, for ever: first what is there, then what comes, from any process.
+
+        >>> store = open(":memory:")
+        >>> _ = store.add("customer-1", "created")
+        >>> with store.subscribe() as events:
+        ...     print(next(events).type)
+        created
+        """
+        return Subscription(self._storage, check_query("query", query), check_bound("after", after))
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        """Wait until the head is beyond a position, or the time is over. Returns the head."""
+        return self._storage.wait(check_bound("after", after), timeout_s)
+
+    # Keeping
+
+    @property
+    def durability(self) -> str:
+        """What an acknowledged append has survived, in plain words."""
+        return self._storage.durability
+
+    @property
+    def capabilities(self) -> frozenset[Capability]:
+        """What the engine can do beyond the contract."""
+        return self._storage.capabilities
+
+    def check(self) -> list[str]:
+        """Verify every invariant of what is stored; one sentence for each that does not hold."""
+        return self._storage.check()
+
+    def backup(self, target: str | os.PathLike[str]) -> int:
+        """Copy the log as it is at one moment to a new file, while others append. Returns the head of the copy."""
+        return self._storage.backup(os.fspath(target))
+
+    def close(self) -> None:
+        """Finish the appends under way and release files and threads. May be called again."""
+        self._storage.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def append_of(parts: tuple[StreamAppend, ...], condition: AppendCondition | None) -> Append:
+    """What the caller gave, checked."""
+    if condition is not None and not isinstance(condition, AppendCondition):
+        raise InvalidType("condition", condition, "expected an AppendCondition")
+    return check_append(Append(parts, condition))
+
+
+def checked_parts(appends: Iterable[StreamAppend]) -> tuple[StreamAppend, ...]:
+    if isinstance(appends, StreamAppend) or not isinstance(appends, Iterable):
+        raise InvalidType("appends", appends, "expected a list of StreamAppend")
+    parts = tuple(appends)
+    for part in parts:
+        if not isinstance(part, StreamAppend):
+            raise InvalidType("appends", part, "expected StreamAppend")
+    return parts
+
+
+def _pages(
+    paging: Paging, fetch: Callable[[Page], list[RecordedEvent]], last: Callable[[], int]
+) -> Iterator[RecordedEvent]:
+    while (page := paging.next_page) is not None:
+        events = fetch(page)
+        paging.took(events)
+        if paging.needs_end:
+            paging.end_at(last())
+        yield from events

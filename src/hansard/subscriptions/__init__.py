@@ -1,0 +1,1 @@
+"""Reading on for ever: first what is there, then what comes."""

@@ -1,0 +1,121 @@
+"""What drives a catch-up: a loop in the caller's thread, or in an asyncio task."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from hansard.events import RecordedEvent
+from hansard.limits import PAGE_EVENTS_MAX
+from hansard.query import Query
+from hansard.storage.port import Storage
+from hansard.subscriptions.catch_up import CatchUp
+
+_WAIT_S = 0.1
+"""How long one wait for the engine lasts, and so how long a close from another thread may take to be seen."""
+
+
+class Subscription:
+    """Events that match a query, from a position on, for ever: an iterator and a context manager.
+
+    It ends by `close()`, from any thread, or by leaving its `with` block.
+    """
+
+    def __init__(self, storage: Storage, query: Query, after: int) -> None:
+        self._storage = storage
+        self._query = query
+        self._catch_up = CatchUp(after)
+        self._closed = threading.Event()
+        self._events = self._run()
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the last look found no event that was not handed out."""
+        return self._catch_up.is_caught_up
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        return self
+
+    def __next__(self) -> RecordedEvent:
+        return next(self._events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _run(self) -> Iterator[RecordedEvent]:
+        head = self._storage.head()
+        while not self._closed.is_set():
+            before = self._catch_up.before(head)
+            if before is None:
+                head = self._storage.wait(self._catch_up.position, _WAIT_S)
+                continue
+            page = _page(self._storage, self._query, self._catch_up.position, before)
+            for event in page:
+                if self._closed.is_set():
+                    return
+                yield event
+            self._catch_up.took(page, before)
+            head = self._storage.head()
+
+
+class AsyncSubscription:
+    """The same for asyncio: an async iterator and an async context manager. `close()` from the loop's thread."""
+
+    def __init__(
+        self, storage: Storage, query: Query, after: int, in_thread: Callable[..., Awaitable[Any]]
+    ) -> None:
+        self._storage = storage
+        self._query = query
+        self._catch_up = CatchUp(after)
+        self._in_thread = in_thread
+        self._is_closed = False
+        self._events = self._run()
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether the last look found no event that was not handed out."""
+        return self._catch_up.is_caught_up
+
+    async def close(self) -> None:
+        self._is_closed = True
+
+    def __aiter__(self) -> AsyncIterator[RecordedEvent]:
+        return self
+
+    async def __anext__(self) -> RecordedEvent:
+        return await anext(self._events)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _run(self) -> AsyncIterator[RecordedEvent]:
+        head = await self._in_thread(self._storage.head)
+        while not self._is_closed:
+            before = self._catch_up.before(head)
+            if before is None:
+                head = await self._in_thread(self._storage.wait, self._catch_up.position, _WAIT_S)
+                continue
+            page = await self._in_thread(_page, self._storage, self._query, self._catch_up.position, before)
+            for event in page:
+                if self._is_closed:
+                    return
+                yield event
+            self._catch_up.took(page, before)
+            head = await self._in_thread(self._storage.head)
+            await asyncio.sleep(0)
+
+
+def _page(storage: Storage, query: Query, after: int, before: int) -> list[RecordedEvent]:
+    return storage.read(query, after=after, before=before, backwards=False, limit=PAGE_EVENTS_MAX)
