@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
-from hansard.appends import Append, Appended, StreamAppend, recorded_events
+from hansard.appends import Append, Appended, StreamAppend, recorded_events, restored
 from hansard.errors import HansardError
 from hansard.events import Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
@@ -139,6 +139,10 @@ class AsyncStore:
     ) -> Appended:
         """See `Store.append_streams`."""
         return await self._append(append_of(checked_parts(appends), condition))
+
+    async def restore(self, events: Iterable[RecordedEvent]) -> Appended:
+        """See `Store.restore`."""
+        return await self._stored(restored(events))
 
     async def _append(self, append: Append) -> Appended:
         appended = await self._stored(append)

@@ -1,6 +1,7 @@
 """What is appended at once, and the place it got. Pure values."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
 
 import msgspec
 
@@ -8,7 +9,7 @@ from hansard.errors import InvalidInput, InvalidType
 from hansard.events import Event, RecordedEvent, tags_text
 from hansard.limits import APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX
 from hansard.query import AppendCondition
-from hansard.streams import ANY, ExpectedVersion, check_expected, check_stream
+from hansard.streams import ANY, ExpectedVersion, check_bound, check_expected, check_stream
 
 _force = msgspec.structs.force_setattr
 
@@ -103,6 +104,21 @@ class Appended(msgspec.Struct, frozen=True, eq=False):
 
     def __hash__(self) -> int:
         return hash((self.first_position, self.last_position))
+
+
+def restored(events: Iterable[RecordedEvent]) -> Append:
+    """The append that stores recorded events of another log again: same ids, order, timestamps and JSON text."""
+    given = tuple(events)
+    for event in given:
+        if not isinstance(event, RecordedEvent):
+            raise InvalidType("events", event, "expected RecordedEvent")
+    runs = groupby(given, key=lambda event: event.stream)
+    parts = tuple(StreamAppend(stream, [_as_event(event) for event in run]) for stream, run in runs)
+    return check_append(Append(parts, timestamps_us=[check_bound("timestamp_us", event.timestamp_us) for event in given]))
+
+
+def _as_event(event: RecordedEvent) -> Event:
+    return Event(event.type, None, None, event.tags, event.id, data_json=event.data_json, metadata_json=event.metadata_json)
 
 
 def recorded_events(append: Append, appended: Appended) -> list[RecordedEvent]:

@@ -38,28 +38,24 @@ def repeated(append: Append, known: Mapping[bytes, RecordedEvent]) -> Appended |
     """
     if not known:
         return None
-    first: RecordedEvent | None = None
     versions: dict[str, int] = {}
-    expected_position = 0
+    places: list[RecordedEvent] = []
     for part in append.parts:
         for event in part.events:
             recorded = known.get(event.id_bytes)
             if recorded is None:
                 raise _only_in_part(append, known)
             _check_same(event, part.stream, recorded)
-            if first is None:
-                first, expected_position = recorded, recorded.position
-            if recorded.position != expected_position:
+            if places and recorded.position != places[-1].position + 1:
                 raise DuplicateEventId(event.id, recorded.position, "its append was stored in another order, or in several")
-            expected_position += 1
+            places.append(recorded)
             if recorded.stream is not None and recorded.version is not None:
                 versions[recorded.stream] = recorded.version
-    assert first is not None
-    return placed(append, first.position, expected_position - 1, versions, recorded.timestamp_us, is_repeat=True)
+    return placed(places[0].position, places[-1].position, versions, places[-1].timestamp_us, is_repeat=True)
 
 
 def placed(
-    append: Append, first: int, last: int, versions: dict[str, int], timestamp_us: int, *, is_repeat: bool = False
+    first: int, last: int, versions: dict[str, int], timestamp_us: int, *, is_repeat: bool = False
 ) -> Appended:
     """The result of an append that has this place."""
     version = next(iter(versions.values())) if len(versions) == 1 else None

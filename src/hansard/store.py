@@ -6,7 +6,7 @@ from types import TracebackType
 from typing import Any, Self, overload
 from uuid import UUID
 
-from hansard.appends import Append, Appended, StreamAppend, check_append, recorded_events
+from hansard.appends import Append, Appended, StreamAppend, check_append, recorded_events, restored
 from hansard.errors import InvalidType
 from hansard.events import Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers
@@ -139,6 +139,20 @@ class Store:
         {'a-1': 1, 'b-2': 1}
         """
         return self._append(append_of(checked_parts(appends), condition))
+
+    def restore(self, events: Iterable[RecordedEvent]) -> Appended:
+        """Store recorded events of another log, all of them or none: their ids, order, timestamps and JSON text stay,
+        positions and versions are those of this log. No handler is called, because nothing new has happened.
+
+        Repeating it stores nothing twice. Raises InvalidInput if a timestamp lies before the last one of this log.
+
+        >>> old, new = open(":memory:"), open(":memory:")
+        >>> _ = old.add("customer-1", "created", {"name": "Jo"})
+        >>> _ = new.restore(old.read())
+        >>> old.all("customer-1") == new.all("customer-1")
+        True
+        """
+        return self._storage.append(restored(events))
 
     def _append(self, append: Append) -> Appended:
         appended = self._storage.append(append)

@@ -80,7 +80,7 @@ class MemoryStorage:
             if part.stream is not None:
                 versions[part.stream] = len(self._streams[part.stream])
         self._appended.notify_all()
-        return consistency.placed(append, first, len(self._log), versions, self._log[-1].timestamp_us)
+        return consistency.placed(first, len(self._log), versions, self._log[-1].timestamp_us)
 
     def _record(self, stream: str | None, event: Event, time_us: int) -> None:
         of_stream = self._streams.setdefault(stream, []) if stream is not None else None

@@ -11,7 +11,7 @@ because SQLite would otherwise sort all that is to come for every page.
 """
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import NamedTuple
 
 import msgspec
@@ -72,7 +72,8 @@ def _tag_path(
     rarest = _rarest(connection, tags, after)
     if rarest is None:
         return []
-    where, parameters = ["tag = ?"], [rarest]
+    where: list[str] = ["tag = ?"]
+    parameters: list[object] = [rarest]
     others = [tag for tag in tags if tag != rarest]
     if others:
         bits = signature(others)
@@ -88,12 +89,13 @@ def _tag_path(
 
 
 def _stream_path(
-    connection: sqlite3.Connection, name: str, kinds: Sequence[int] | None, tags: Sequence[str] | frozenset[str]
+    connection: sqlite3.Connection, name: str, kinds: Sequence[int] | None, tags: Set[str]
 ) -> list[Path]:
     row = connection.execute("SELECT id FROM stream WHERE name = ?", (name,)).fetchone()
     if row is None or (kinds is not None and not kinds):
         return []
-    where, parameters = ["stream = ?"], [*row]
+    where: list[str] = ["stream = ?"]
+    parameters: list[object] = [*row]
     if kinds is not None:
         condition, values = _among("kind", kinds)
         where.append(condition)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from hansard import consistency
 from hansard.appends import Append, Appended, StreamAppend
-from hansard.errors import AppendConditionFailed, Conflict, HansardError
+from hansard.errors import AppendConditionFailed, HansardError
 from hansard.events import Event, tags_text
 from hansard.storage.port import Ticket
 from hansard.storage.sqlite import reader
@@ -130,16 +130,14 @@ class Writer:
             if careful and (place := self._repeated(ticket.append)) is not None:
                 return place
             return self._planned(ticket)
-        except Conflict as conflict:
-            return self._place_after_conflict(ticket.append, conflict)
-        except HansardError as error:
-            return error
+        except HansardError as refusal:
+            return self._place_after_refusal(ticket.append, refusal)
 
-    def _place_after_conflict(self, append: Append, conflict: Conflict) -> Appended | HansardError:
-        """A repetition is recognised before any check, so a lost check may only mean that this append has won before."""
+    def _place_after_refusal(self, append: Append, refusal: HansardError) -> Appended | HansardError:
+        """A repetition is recognised before any check, so a refusal may only mean that this append has won before."""
         try:
-            return self._repeated(append) or conflict
-        except Conflict as duplicate:
+            return self._repeated(append) or refusal
+        except HansardError as duplicate:
             return duplicate
 
     def _repeated(self, append: Append) -> Appended | None:
@@ -201,7 +199,7 @@ class Writer:
             if part.stream is not None:
                 versions[part.stream] = self._streams[part.stream].version
         self._last_us = times[-1]
-        return consistency.placed(append, first, self._head, versions, self._last_us)
+        return consistency.placed(first, self._head, versions, self._last_us)
 
     def _add_part(self, part: StreamAppend, times: Sequence[int]) -> None:
         category, stream_id, version = "", None, None

@@ -1,0 +1,1 @@
+"""What holds engines to the contract: builders, invariants, the contract kit, the race simulator. Needs pytest."""

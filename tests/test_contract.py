@@ -1,0 +1,19 @@
+"""Every engine is held to the contract."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from hansard.storage.memory import MemoryStorage
+from hansard.storage.port import Storage
+from hansard.storage.sqlite.storage import SqliteStorage
+from hansard.testing.contract import StorageContract
+
+
+class TestMemory(StorageContract):
+    def make_storage(self, folder: Path, clock_us: Callable[[], int]) -> Storage:
+        return MemoryStorage(clock_us=clock_us)
+
+
+class TestSqlite(StorageContract):
+    def make_storage(self, folder: Path, clock_us: Callable[[], int]) -> Storage:
+        return SqliteStorage(str(folder / "log.db"), clock_us=clock_us)
