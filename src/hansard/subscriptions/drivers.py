@@ -1,6 +1,5 @@
 """What drives a catch-up: a loop in the caller's thread, or in an asyncio task."""
 
-import asyncio
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
@@ -114,7 +113,6 @@ class AsyncSubscription:
                 yield event
             self._catch_up.took(page, before)
             head = await self._in_thread(self._storage.head)
-            await asyncio.sleep(0)
 
 
 def _page(storage: Storage, query: Query, after: int, before: int) -> list[RecordedEvent]:

@@ -1,0 +1,152 @@
+"""`hansard import` and `hansard export`: logs of other systems in, and the whole log out and back in."""
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from hansard.cli.options import query_of, query_options, store_argument
+from hansard.cli.output import format_options, print_json, progress_bar, wants_json
+from hansard.interchange.exporting import export_log
+from hansard.interchange.formats import FORMATS
+from hansard.interchange.importing import ImportReport, import_log
+from hansard.interchange.mapping import Mapping
+from hansard.store import Store, open
+
+SOME_REJECTED = 8
+
+CommandT = TypeVar("CommandT", bound=Callable[..., Any])
+
+
+def mapping_options(command: CommandT) -> CommandT:
+    """--format and the templates that say which field is what; the command gets them as `mapping` and `log_format`."""
+
+    def with_mapping(
+        *arguments: Any,
+        stream_template: str | None,
+        type_template: str | None,
+        time_template: str | None,
+        id_template: str | None,
+        tag_templates: Sequence[str],
+        **options: Any,
+    ) -> Any:
+        mapping = Mapping(
+            stream=stream_template, type=type_template, time=time_template, id=id_template, tags=tuple(tag_templates)
+        )
+        return command(*arguments, mapping=mapping, **options)
+
+    with_mapping.__name__, with_mapping.__doc__ = command.__name__, command.__doc__
+    with_mapping.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+    for option in (
+        click.option("--tag-from", "tag_templates", multiple=True, metavar="TEMPLATE", help="A tag, e.g. 'user:{user}'."),
+        click.option("--id", "id_template", metavar="TEMPLATE", help="What names the event; a UUID is taken as it is."),
+        click.option("--time", "time_template", metavar="TEMPLATE", help="When it happened; kept in the metadata."),
+        click.option("--type", "type_template", metavar="TEMPLATE", help="The event's type, e.g. '{concept:name}'."),
+        click.option("--stream", "stream_template", metavar="TEMPLATE", help="The stream, e.g. 'case-{concept:name}'."),
+        click.option("--format", "log_format", type=click.Choice(FORMATS), help="The log's format; found out if not given."),
+    ):
+        with_mapping = option(with_mapping)
+    return with_mapping  # type: ignore[return-value]
+
+
+@click.command("import")
+@store_argument
+@click.argument("log")
+@mapping_options
+@click.option("--source", help="The log's name, part of derived ids; its file name if not given.")
+@click.option("--rejects", help="Where bad records go; LOG's name with .rejects.jsonl in this folder if not given.")
+@click.option("--batch", "batch_events", default=1_000, show_default=True, help="Events in one append.")
+@format_options
+def import_(
+    place: str,
+    log: str,
+    mapping: Mapping,
+    log_format: str | None,
+    source: str | None,
+    rejects: str | None,
+    batch_events: int,
+    as_json: bool | None,
+) -> None:
+    """Store the events of a file: JSON lines, CSV, XES, CloudEvents, a tar of JSON files (each may be gzipped), or an export.
+
+    A template is text with {field}s; alternatives are joined by "|": '{repository.full_name}|{organization.login}|(none)'.
+    Stopped and run again, it stores nothing twice. Bad records are reported, go to the rejects file, and end it with code 8.
+
+    \b
+    hansard import loans.db bpic2012.xes.gz --stream 'case-{concept:name}' --type '{concept:name}'
+    """
+    with open(place) as store:
+        report = import_with_bar(
+            store, log, log_format=log_format, mapping=mapping, source=source, rejects=rejects, batch_events=batch_events
+        )
+    if wants_json(as_json):
+        print_json({**{name: getattr(report, name) for name in ("read", "stored", "repeated", "rejected", "seconds")},
+                    "rejects": report.rejects_path and str(report.rejects_path)})
+    else:
+        rate = report.stored / report.seconds if report.seconds else 0
+        again = f", {report.repeated:,} were there already" if report.repeated else ""
+        click.echo(f"{report.stored:,} events stored in {report.seconds:.1f} s ({rate:,.0f}/s){again}")
+    if report.rejected:
+        click.echo(f"hansard: {report.rejected:,} records were rejected; see {report.rejects_path}", err=True)
+        sys.exit(SOME_REJECTED)
+
+
+def import_with_bar(
+    store: Store,
+    log: str,
+    *,
+    log_format: str | None,
+    mapping: Mapping,
+    source: str | None = None,
+    rejects: str | None = None,
+    batch_events: int = 1_000,
+) -> ImportReport:
+    """Import with a progress bar on stderr."""
+    start = time.monotonic()
+    with progress_bar() as bar:
+        task = bar.add_task(Path(log).name, events=0, rate=0.0)
+
+        def progress(done_bytes: int, total_bytes: int, records: int) -> None:
+            rate = records / max(time.monotonic() - start, 1e-9)
+            bar.update(task, completed=done_bytes, total=total_bytes, events=records, rate=rate)
+
+        return import_log(
+            store,
+            log,
+            format=log_format,
+            mapping=mapping,
+            source=source,
+            rejects=rejects,
+            batch_events=batch_events,
+            progress=progress,
+        )
+
+
+@click.command()
+@store_argument
+@click.argument("target", default="-")
+@query_options
+@click.option("--after", default=0, help="Only events after this position.")
+@click.option("--before", type=int, help="Only events before this position.")
+def export(
+    place: str,
+    target: str,
+    types: Sequence[str],
+    tags: Sequence[str],
+    category: str | None,
+    stream: str | None,
+    after: int,
+    before: int | None,
+) -> None:
+    """Write the log as JSON lines to the new file TARGET ("-": stdout). Imported into an empty store, it is the same log."""
+    query = query_of(types, tags, category, stream)
+    with open(place, read_only=True) as store:
+        if target == "-":
+            export_log(store, sys.stdout.buffer, query=query, after=after, before=before)
+            return
+        with Path(target).open("xb") as out:
+            count = export_log(store, out, query=query, after=after, before=before)
+    click.echo(f"{target}: {count:,} events", err=True)
