@@ -6,9 +6,12 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from hansard.errors import HansardError
+from hansard.events import RecordedEvent
 from hansard.names import check_name
 from hansard.serialization import check_json
 from hansard.limits import DATA_BYTES_MAX, METADATA_BYTES_MAX, TAGS_PER_EVENT_MAX
+from hansard.storage.sqlite import reader
+from hansard.storage.sqlite.checksum import checksum_of
 from hansard.storage.sqlite.tags import signature
 
 _SHOWN_MAX = 20
@@ -76,6 +79,7 @@ def _sorts(connection: sqlite3.Connection) -> Iterator[Iterator[str]]:
     for statement in _STATEMENTS:
         yield (str(text) for (text,) in connection.execute(statement))
     yield _content_problems(connection)
+    yield _checksum_problems(connection)
     yield _signature_problems(connection)
 
 
@@ -101,6 +105,21 @@ def _content_problems(connection: sqlite3.Connection) -> Iterator[str]:
         yield from _refusal(place, _check_metadata, metadata)
         if tags is not None:
             yield from _refusal(place, _check_tags, tags)
+
+
+def _checksum_problems(connection: sqlite3.Connection) -> Iterator[str]:
+    checksums = connection.execute("SELECT checksum FROM event ORDER BY position")
+    for event in reader.stored_events(connection):
+        (stored,) = checksums.fetchone()
+        if not _is_as_stored(event, stored):
+            yield f"position {event.position}: the checksum is not that of its content: it was changed or damaged"
+
+
+def _is_as_stored(event: RecordedEvent, stored: int) -> bool:
+    try:
+        return stored == checksum_of(event)
+    except TypeError:  # a column of another type than was ever stored
+        return False
 
 
 def _signature_problems(connection: sqlite3.Connection) -> Iterator[str]:

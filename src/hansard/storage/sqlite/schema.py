@@ -24,8 +24,10 @@ TABLES: Final = (
     "CREATE INDEX kind_by_category ON kind (category)",
     # The log. Positions are given by the writer, never by SQLite, so that they have no gaps. JSON is kept as text, byte
     # for byte as appended. timestamp: microseconds since 1970 UTC. id: 16 bytes. tags: sorted JSON array, or NULL.
+    # checksum: of all the other columns and names, see checksum.py.
     "CREATE TABLE event (position INTEGER PRIMARY KEY, stream INTEGER, version INTEGER, kind INTEGER NOT NULL, "
-    "timestamp INTEGER NOT NULL, id BLOB NOT NULL, tags TEXT, metadata TEXT NOT NULL, data TEXT NOT NULL)",
+    "timestamp INTEGER NOT NULL, checksum INTEGER NOT NULL, id BLOB NOT NULL, tags TEXT, metadata TEXT NOT NULL, "
+    "data TEXT NOT NULL)",
     "CREATE UNIQUE INDEX event_by_version ON event (stream, version) WHERE stream IS NOT NULL",
     "CREATE UNIQUE INDEX event_by_id ON event (id)",
     "CREATE INDEX event_by_kind ON event (kind)",

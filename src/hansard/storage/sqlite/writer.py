@@ -16,9 +16,10 @@ from typing import NamedTuple
 from hansard import consistency
 from hansard.appends import Append, Appended, StreamAppend
 from hansard.errors import AppendConditionFailed, HansardError
-from hansard.events import Event, tags_text
+from hansard.events import tags_text
 from hansard.storage.port import Ticket
 from hansard.storage.sqlite import reader
+from hansard.storage.sqlite.checksum import checksum
 from hansard.storage.sqlite.connection import CHECKPOINT_PAGES, Database, named
 from hansard.storage.sqlite.tags import signature
 from hansard.streams import category_of
@@ -26,8 +27,8 @@ from hansard.streams import category_of
 _ADD_STREAM = "INSERT INTO stream (id, name) VALUES (?, ?)"
 _ADD_KIND = "INSERT INTO kind (type, category) VALUES (?, ?) RETURNING id"
 _ADD_EVENT = (
-    "INSERT INTO event (position, stream, version, kind, timestamp, id, tags, metadata, data) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))"
+    "INSERT INTO event (position, stream, version, kind, timestamp, checksum, id, tags, metadata, data) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))"
 )
 _ADD_TAG = "INSERT INTO tag (tag, position, kind, signature) VALUES (?, ?, ?, ?)"
 
@@ -202,35 +203,28 @@ class Writer:
         return consistency.placed(first, self._head, versions, self._last_us)
 
     def _add_part(self, part: StreamAppend, times: Sequence[int]) -> None:
-        category, stream_id, version = "", None, None
-        if part.stream is not None:
-            stream_id, version = self._known_or_new_stream(part.stream)
-            category = category_of(part.stream) if "-" in part.stream else ""
-            self._streams[part.stream] = _Stream(stream_id, version + len(part.events))
+        name, stream_id, version, category = part.stream, None, None, ""
+        if name is not None:
+            stream_id, version = self._known_or_new_stream(name)
+            category = category_of(name) if "-" in name else ""
+            self._streams[name] = _Stream(stream_id, version + len(part.events))
+        position = self._head
         for event, time_us in zip(part.events, times, strict=True):
-            self._head += 1
+            position += 1
             if version is not None:
                 version += 1
-            self._add_event(event, stream_id, version, self._kind(event.type, category), time_us)
+            kind = self._kinds.get((event.type, category)) or self._new_kind(event.type, category)
+            tags = tags_text(event.tags) if event.tags else None
+            id, metadata, data = event.id_bytes, event.metadata_json, event.data_json
+            bits = checksum(position, name, version, event.type, time_us, id, tags, metadata, data)
+            self._new_events.append((position, stream_id, version, kind, time_us, bits, id, tags, metadata, data))
+            if event.tags:
+                self._add_tags(event.tags, position, kind)
+        self._head = position
 
-    def _add_event(self, event: Event, stream_id: int | None, version: int | None, kind: int, time_us: int) -> None:
-        tags = event.tags
-        self._new_events.append(
-            (
-                self._head,
-                stream_id,
-                version,
-                kind,
-                time_us,
-                event.id_bytes,
-                tags_text(tags) if tags else None,
-                event.metadata_json,
-                event.data_json,
-            )
-        )
-        if tags:
-            bits = signature(tags)
-            self._new_tags += [(tag, self._head, kind, bits) for tag in tags]
+    def _add_tags(self, tags: frozenset[str], position: int, kind: int) -> None:
+        bits = signature(tags)
+        self._new_tags += [(tag, position, kind, bits) for tag in tags]
 
     def _known_or_new_stream(self, name: str) -> _Stream:
         stream = self._stream(name)
@@ -240,12 +234,11 @@ class Writer:
             self._new_streams.append((stream.id, name))
         return stream
 
-    def _kind(self, type: str, category: str) -> int:
-        kind = self._kinds.get((type, category))
-        if kind is None:
-            row = self._connection.execute(_KIND, (type, category)).fetchone()
-            row = row or self._connection.execute(_ADD_KIND, (type, category)).fetchone()
-            kind = self._kinds[type, category] = int(row[0])
+    def _new_kind(self, type: str, category: str) -> int:
+        """A kind that this writer has not met yet: from the file, or added to it."""
+        row = self._connection.execute(_KIND, (type, category)).fetchone()
+        row = row or self._connection.execute(_ADD_KIND, (type, category)).fetchone()
+        kind = self._kinds[type, category] = int(row[0])
         return kind
 
     def _flush(self) -> None:

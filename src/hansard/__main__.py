@@ -1,0 +1,5 @@
+"""`python -m hansard` is the command `hansard`."""
+
+from hansard.cli.main import run
+
+run()

@@ -1,0 +1,94 @@
+"""Races: many clients at once, over many seeds. Every failure prints its seed."""
+
+import multiprocessing
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+import pytest
+
+import hansard
+from hansard.store import Store
+from hansard.testing import simulator
+from hansard.testing.simulator import Diary
+
+
+def one_store_for_all(place: str) -> Callable[[], Store]:
+    store = hansard.open(place)
+    return lambda: store
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_threads_race_in_memory(seed: int) -> None:
+    """A race of threads would break the memory engine's order, versions or conditions."""
+    simulator.simulate(one_store_for_all(":memory:"), seed)
+
+
+@pytest.mark.parametrize("seed", range(100, 130))
+def test_threads_race_on_one_store_object(seed: int, tmp_path: Path) -> None:
+    """A race of threads would break group commit."""
+    simulator.simulate(one_store_for_all(str(tmp_path / "log.db")), seed)
+
+
+@pytest.mark.parametrize("seed", range(200, 215))
+def test_threads_race_on_store_objects_of_their_own(seed: int, tmp_path: Path) -> None:
+    """Writers on one file that know nothing of each other would overwrite each other."""
+    simulator.simulate(lambda: hansard.open(tmp_path / "log.db"), seed, clients=5)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(1_000, 1_400))
+def test_threads_race_for_long(seed: int, tmp_path: Path) -> None:
+    """A rare race would only show to users."""
+    simulator.simulate(one_store_for_all(str(tmp_path / "log.db")), seed, clients=12, steps=60)
+    simulator.simulate(lambda: hansard.open(tmp_path / "own.db"), seed, clients=5, steps=60)
+
+
+@pytest.mark.parametrize("seed", range(300, 304))
+def test_processes_race_on_one_file(seed: int, tmp_path: Path) -> None:
+    """Processes on one file would lose, double or reorder events, or both win a race."""
+    place = str(tmp_path / "log.db")
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = [], []
+    for number in range(4):
+        mine, theirs = context.Pipe()
+        work = follow if number == 3 else append
+        process = context.Process(target=work, args=(place, f"{seed}/{number}", theirs))
+        process.start()
+        theirs.close()
+        pipes.append(mine)
+        processes.append(process)
+    for pipe in pipes:
+        assert pipe.recv() == "ready"
+    for pipe in pipes[:3]:
+        pipe.send("go")
+    diaries = [msgspec.msgpack.decode(pipe.recv(), type=Diary) for pipe in pipes[:3]]
+    with hansard.open(place) as store:
+        pipes[3].send(store.head())
+        seen = msgspec.msgpack.decode(pipes[3].recv(), type=list[tuple[int, bytes]])
+        simulator.judge(store, diaries, [], label=f"seed {seed}")
+        assert seen == [(event.position, event.id_bytes) for event in store.read()], f"seed {seed}"
+    for process in processes:
+        process.join(60)
+        assert process.exitcode == 0
+
+
+def append(place: str, seed: str, pipe: Connection) -> None:
+    with hansard.open(place) as store:
+        pipe.send("ready")
+        pipe.recv()
+        pipe.send(msgspec.msgpack.encode(simulator.run_client(store, seed, 120)))
+
+
+def follow(place: str, seed: str, pipe: Connection) -> None:
+    """Read on from the last position, while others append, until the head that is told at the end."""
+    seen: list[tuple[int, bytes]] = []
+    with hansard.open(place) as store:
+        pipe.send("ready")
+        last = None
+        while last is None or len(seen) < last:
+            seen += [(event.position, event.id_bytes) for event in store.read(after=seen[-1][0] if seen else 0, limit=20)]
+            if last is None and pipe.poll():
+                last = pipe.recv()
+    pipe.send(msgspec.msgpack.encode(seen))
