@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from hansard.appends import StreamAppend
 from hansard.cli import git_history
 from hansard.cli.importing import import_with_bar, mapping_options
 from hansard.cli.output import EVENT_COLUMNS, console, event_row, table
@@ -36,10 +37,13 @@ def demo(log: str | None, place: str, repository: str, mapping: Mapping, log_for
     Run again, it stores nothing twice.
     """
     out = console()
+    history = git_history.commits(Path(repository)) if log is None else []
+    if log is None and not history:
+        raise InvalidInput("repository", repository, "it has no commits that touch a file; give a log as a file instead")
     with open(place) as store:
         reactions = _react(store, out)
         if log is None:
-            _store_history(store, repository, out)
+            _store_history(store, history, out)
         else:
             report = import_with_bar(store, log, log_format=log_format, mapping=mapping)
             _say_stored(out, report.stored, report.repeated, report.seconds, f"from {log}")
@@ -61,18 +65,15 @@ def _react(store: Store, out: Console) -> Counter[str]:
     return seen
 
 
-def _store_history(store: Store, repository: str, out: Console) -> None:
+def _store_history(store: Store, history: Sequence[list[StreamAppend]], out: Console) -> None:
     out.print("[bold]1. Store[/] the history of this repository: each commit is one atomic append")
     start = time.perf_counter()
-    stored = repeated = commits = 0
-    for appends in git_history.commits(Path(repository)):
+    stored = repeated = 0
+    for appends in history:
         appended = store.append_streams(appends)
         count = appended.last_position - appended.first_position + 1
-        commits += 1
         stored, repeated = (stored, repeated + count) if appended.is_repeat else (stored + count, repeated)
-    if not commits:
-        raise InvalidInput("repository", repository, "it has no commits that touch a file; give a log as a file instead")
-    _say_stored(out, stored, repeated, time.perf_counter() - start, f"from {commits:,} commits")
+    _say_stored(out, stored, repeated, time.perf_counter() - start, f"from {len(history):,} commits")
 
 
 def _say_stored(out: Console, stored: int, repeated: int, seconds: float, source: str) -> None:

@@ -1,7 +1,6 @@
 """A git repository's history as events: one append a commit, one event for each file that the commit touched."""
 
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID, uuid5
 
@@ -18,7 +17,7 @@ _FORMAT = f"{_COMMIT}%H%x00%aI%x00%an%x00%s"
 _TYPES = {"A": "file-added", "M": "file-changed", "D": "file-deleted", "T": "file-changed"}
 
 
-def commits(repository: Path) -> Iterator[list[StreamAppend]]:
+def commits(repository: Path) -> list[list[StreamAppend]]:
     """The appends of the commits that touched a file, oldest first."""
     command = ["git", "-C", str(repository), "log", "--reverse", "--no-renames", "--root", "-m", "--first-parent"]
     command += ["--name-status", "-z", f"--format={_FORMAT}"]
@@ -28,9 +27,8 @@ def commits(repository: Path) -> Iterator[list[StreamAppend]]:
         raise OpenFailed("git is not installed; give a log as a file instead") from None
     if ran.returncode:
         raise InvalidInput("repository", str(repository), ran.stderr.decode(errors="replace").strip())
-    for commit in ran.stdout.decode(errors="replace").split(_COMMIT)[1:]:
-        if appends := _appends(commit):
-            yield appends
+    texts = ran.stdout.decode(errors="replace").split(_COMMIT)[1:]
+    return [appends for text in texts if (appends := _appends(text))]
 
 
 def _appends(commit: str) -> list[StreamAppend]:

@@ -4,12 +4,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import click
 
 from hansard.cli.options import query_of, query_options, store_argument
 from hansard.cli.output import format_options, print_json, progress_bar, wants_json
+from hansard.errors import InvalidInput
 from hansard.interchange.exporting import export_log
 from hansard.interchange.formats import FORMATS
 from hansard.interchange.importing import ImportReport, import_log
@@ -147,6 +148,15 @@ def export(
         if target == "-":
             export_log(store, sys.stdout.buffer, query=query, after=after, before=before)
             return
-        with Path(target).open("xb") as out:
+        with _new_file(target) as out:
             count = export_log(store, out, query=query, after=after, before=before)
     click.echo(f"{target}: {count:,} events", err=True)
+
+
+def _new_file(target: str) -> BinaryIO:
+    try:
+        return Path(target).open("xb")
+    except FileExistsError:
+        raise InvalidInput("target", target, "there is a file of this name already; give a new one") from None
+    except OSError as error:
+        raise InvalidInput("target", target, f"cannot be written: {error.strerror}") from None

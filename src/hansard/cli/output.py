@@ -17,6 +17,7 @@ from hansard.interchange.hansard_lines import line_of
 CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 _DATA_CHARS = 200
+_PIPE_COLUMNS = 160
 
 
 def format_options(command: CommandT) -> CommandT:
@@ -32,7 +33,8 @@ def wants_json(as_json: bool | None) -> bool:
 
 
 def console() -> Console:
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    """The terminal; a table that goes elsewhere gets room enough."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
 
 
 def print_json(value: object) -> None:
@@ -43,12 +45,24 @@ def write_line(line: bytes) -> None:
     sys.stdout.buffer.write(line)
 
 
+_RATIOS = {"data": 3, "stream": 2}
+
+
 def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Columns whose names begin with "#" hold numbers."""
     drawn = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     for column in columns:
         is_number = column.startswith("#")
-        drawn.add_column(column.removeprefix("#"), justify="right" if is_number else "left", no_wrap=is_number)
+        # Numbers and times are shown whole; of names and data, what there is room for.
+        width = len("2026-01-01 00:00:00") if column == "time" else None
+        drawn.add_column(
+            column.removeprefix("#"),
+            justify="right" if is_number else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=width,
+            ratio=_RATIOS.get(column),
+        )
     for row in rows:
         drawn.add_row(*[f"{cell:,}" if isinstance(cell, int) else escape(visible(str(cell))) for cell in row])
     return drawn

@@ -31,7 +31,7 @@ def streams(place: str, category: str | None, limit: int | None, as_json: bool |
             for stream in found:
                 print_json(_facts(stream))
         else:
-            rows = [(stream.name, stream.version, stream.last_position, stream.last_timestamp or "") for stream in found]
+            rows = [(stream.name, stream.version, stream.last_position, str(stream.last_timestamp or "")[:19]) for stream in found]
             console().print(table(None, ("stream", "#version", "#last position", "last event"), rows))
             if wanted != limit and len(rows) == wanted:
                 click.echo(f"(the first {wanted} streams; --limit shows more)", err=True)
@@ -88,7 +88,7 @@ def _counted(store: Store, place: str) -> dict[str, object]:
 def _tables(counted: dict[str, object]) -> Group:
     plain = [(name, value) for name, value in counted.items() if not isinstance(value, dict)]
     return Group(
-        table(None, ("store", ""), plain),
+        table(None, ("fact", "value"), plain),
         "",
         *(
             table(f"\n{name.replace('_', ' ')}", ("name", "#count"), list(value.items())[:_TOP])
