@@ -49,7 +49,12 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, str]] = [
     ("deep data", lambda s: s.add("a", "t", NESTED), "data", "deeper than 200"),
     ("endless data", lambda s: s.add("a", "t", ENDLESS), "data", "deeper than 200"),
     ("too large data", lambda s: s.add("a", "t", "x" * bounds.DATA_BYTES_MAX), "data", "at most 16777216 bytes"),
-    ("too large metadata", lambda s: s.add("a", "t", metadata={"x": "x" * bounds.METADATA_BYTES_MAX}), "metadata", "at most"),
+    (
+        "too large metadata",
+        lambda s: s.add("a", "t", metadata={"x": "x" * bounds.METADATA_BYTES_MAX}),
+        "metadata",
+        "at most",
+    ),
     ("list as metadata", lambda s: s.add("a", "t", metadata=[1]), "metadata", "object"),
     ("text as metadata", lambda s: s.add("a", "t", metadata="x"), "metadata", "object"),
     ("NaN in metadata", lambda s: s.add("a", "t", metadata={"x": math.nan}), "metadata.x", "NaN"),
@@ -109,7 +114,12 @@ CALLS: list[tuple[str, Callable[[Any], Any], str, str]] = [
     ("too many types", lambda s: s.read(Query(types={f"t{n}" for n in range(1001)})), "types", "at most 1000"),
     ("no query items", lambda s: s.read(Query.of()), "items", "at least 1"),
     ("query as item", lambda s: s.read(Query.of(Query())), "items", "QueryItem"),
-    ("too many items", lambda s: s.read(Query.of(*[QueryItem(types={f"t{n}"}) for n in range(101)])), "items", "at most 100"),
+    (
+        "too many items",
+        lambda s: s.read(Query.of(*[QueryItem(types={f"t{n}"}) for n in range(101)])),
+        "items",
+        "at most 100",
+    ),
     ("category with -", lambda s: s.read(Query(category="a-1")), "category", "-"),
     ("empty category", lambda s: s.read(Query(category="")), "category", "1 to 512"),
     ("stream and category", lambda s: s.read(Query(stream="a-1", category="a")), "category", "not both"),
@@ -241,7 +251,15 @@ COMMANDS: list[tuple[list[str], int, str]] = [
 def words(place: Path, tmp_path: Path) -> dict[str, str]:
     other, text = tmp_path / "other.db", tmp_path / "text.txt"
     text.write_text("These are my notes, and no database at all. " * 50)
-    subprocess.run([sys.executable, "-c", "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('CREATE TABLE t (x)')", other], check=True)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('CREATE TABLE t (x)')",
+            other,
+        ],
+        check=True,
+    )
     return {"place": str(place), "folder": str(tmp_path), "text": str(text), "other": str(other)}
 
 

@@ -86,7 +86,11 @@ def test_read_selects(place: str) -> None:
 
 def test_streams_and_stats_count(place: str) -> None:
     """People could not see what a store holds."""
-    assert [(s["stream"], s["version"]) for s in lines(run("streams", place))] == [("order-0", 2), ("order-1", 2), ("order-2", 2)]
+    assert [(s["stream"], s["version"]) for s in lines(run("streams", place))] == [
+        ("order-0", 2),
+        ("order-1", 2),
+        ("order-2", 2),
+    ]
     assert lines(run("streams", place, "--category", "none")) == []
     (stats,) = lines(run("stats", place))
     assert (stats["events"], stats["streams"], stats["types"]) == (7, 3, 3)

@@ -63,7 +63,9 @@ def imports_of(path: Path) -> list[str]:
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
-            found += [f"{base}.{alias.name}" if (SOURCE.parent / base.replace(".", "/")).is_dir() else base for alias in node.names]
+            found += [
+                f"{base}.{alias.name}" if (SOURCE.parent / base.replace(".", "/")).is_dir() else base for alias in node.names
+            ]
     return found
 
 

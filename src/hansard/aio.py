@@ -134,9 +134,7 @@ class AsyncStore:
         """See `Store.append`."""
         return await self._append(append_of((StreamAppend(stream, events, expected_version),), condition))  # type: ignore[arg-type]
 
-    async def append_streams(
-        self, appends: Iterable[StreamAppend], *, condition: AppendCondition | None = None
-    ) -> Appended:
+    async def append_streams(self, appends: Iterable[StreamAppend], *, condition: AppendCondition | None = None) -> Appended:
         """See `Store.append_streams`."""
         return await self._append(append_of(checked_parts(appends), condition))
 
@@ -220,9 +218,7 @@ class AsyncStore:
         paging = Paging(after=after, before=before, backwards=backwards, limit=limit)
 
         def fetch(page: Page) -> list[RecordedEvent]:
-            return self._storage.read(
-                query, after=page.after, before=page.before, backwards=backwards, limit=page.limit
-            )
+            return self._storage.read(query, after=page.after, before=page.before, backwards=backwards, limit=page.limit)
 
         return self._pages(paging, fetch, self._storage.head)
 

@@ -54,9 +54,7 @@ def repeated(append: Append, known: Mapping[bytes, RecordedEvent]) -> Appended |
     return placed(places[0].position, places[-1].position, versions, places[-1].timestamp_us, is_repeat=True)
 
 
-def placed(
-    first: int, last: int, versions: dict[str, int], timestamp_us: int, *, is_repeat: bool = False
-) -> Appended:
+def placed(first: int, last: int, versions: dict[str, int], timestamp_us: int, *, is_repeat: bool = False) -> Appended:
     """The result of an append that has this place."""
     version = next(iter(versions.values())) if len(versions) == 1 else None
     return Appended(first, last, version, versions, timestamp_us, is_repeat)

@@ -129,9 +129,7 @@ class Store:
         """
         return self._append(append_of((StreamAppend(stream, events, expected_version),), condition))  # type: ignore[arg-type]
 
-    def append_streams(
-        self, appends: Iterable[StreamAppend], *, condition: AppendCondition | None = None
-    ) -> Appended:
+    def append_streams(self, appends: Iterable[StreamAppend], *, condition: AppendCondition | None = None) -> Appended:
         """Store events at the ends of several streams, all of them or none, in the order given.
 
         >>> store = open(":memory:")
@@ -210,9 +208,7 @@ class Store:
         paging = Paging(after=after, before=before, backwards=backwards, limit=limit)
 
         def fetch(page: Page) -> list[RecordedEvent]:
-            return self._storage.read(
-                query, after=page.after, before=page.before, backwards=backwards, limit=page.limit
-            )
+            return self._storage.read(query, after=page.after, before=page.before, backwards=backwards, limit=page.limit)
 
         return _pages(paging, fetch, self._storage.head)
 
@@ -306,9 +302,7 @@ def checked_parts(appends: Iterable[StreamAppend]) -> tuple[StreamAppend, ...]:
     return parts
 
 
-def _pages(
-    paging: Paging, fetch: Callable[[Page], list[RecordedEvent]], last: Callable[[], int]
-) -> Iterator[RecordedEvent]:
+def _pages(paging: Paging, fetch: Callable[[Page], list[RecordedEvent]], last: Callable[[], int]) -> Iterator[RecordedEvent]:
     while (page := paging.next_page) is not None:
         events = fetch(page)
         paging.took(events)

@@ -72,5 +72,3 @@ def check_bound(field: str, value: object) -> int:
 
 def check_stream(stream: object) -> str:
     return check_name("stream", stream)
-
-

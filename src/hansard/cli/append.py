@@ -50,9 +50,7 @@ def append(
     hansard append shop.db order-7 order-placed '{"amount": 12}' --tag customer:1
     """
     text = sys.stdin.buffer.read() if data == "-" else data.encode(errors="surrogateescape")
-    event = Event(
-        type, tags=tags, id=event_id, data_json=text, metadata_json=metadata.encode(errors="surrogateescape")
-    )
+    event = Event(type, tags=tags, id=event_id, data_json=text, metadata_json=metadata.encode(errors="surrogateescape"))
     part = StreamAppend(stream or None, [event], _expected(expected_version))
     condition = AppendCondition(Query(fail_types, fail_tags), fail_after) if fail_tags or fail_types else None
     with open(place) as store:

@@ -60,7 +60,10 @@ def _react(store: Store, out: Console) -> Counter[str]:
     def count(event: RecordedEvent) -> None:
         seen[event.type] += 1
         if seen[event.type] == 1:
-            out.print(f"  reacted: the first {event.type!r} is at position {event.position:,} in stream {event.stream!r}", markup=False)
+            out.print(
+                f"  reacted: the first {event.type!r} is at position {event.position:,} in stream {event.stream!r}",
+                markup=False,
+            )
 
     return seen
 
@@ -98,7 +101,9 @@ def _show_log(store: Store, out: Console) -> None:
     title = f"\nthe longest stream, {longest.name}: its first events of {longest.version:,}"
     out.print(table(title, EVENT_COLUMNS, [_short(event_row(event)) for event in first]))
     type = last[0].type
-    out.print(f"\n  events of type {type!r}: {_timed(lambda: sum(1 for _ in store.read(Query(types={type}))))}", markup=False)
+    out.print(
+        f"\n  events of type {type!r}: {_timed(lambda: sum(1 for _ in store.read(Query(types={type}))))}", markup=False
+    )
     out.print(f"  events in the whole log: {_timed(lambda: sum(1 for _ in store.read()))}", markup=False)
 
 
@@ -118,4 +123,7 @@ def _check(store: Store, out: Console, place: str) -> None:
         out.print(f"  {problem}", markup=False)
     if not problems:
         out.print(f"  all {store.head():,} events are whole")
-    out.print(f"\nThe store is {place}. Look on:  hansard read {place}   hansard streams {place}   hansard stats {place}", markup=False)
+    out.print(
+        f"\nThe store is {place}. Look on:  hansard read {place}   hansard streams {place}   hansard stats {place}",
+        markup=False,
+    )

@@ -84,8 +84,12 @@ def import_(
             store, log, log_format=log_format, mapping=mapping, source=source, rejects=rejects, batch_events=batch_events
         )
     if wants_json(as_json):
-        print_json({**{name: getattr(report, name) for name in ("read", "stored", "repeated", "rejected", "seconds")},
-                    "rejects": report.rejects_path and str(report.rejects_path)})
+        print_json(
+            {
+                **{name: getattr(report, name) for name in ("read", "stored", "repeated", "rejected", "seconds")},
+                "rejects": report.rejects_path and str(report.rejects_path),
+            }
+        )
     else:
         rate = report.stored / report.seconds if report.seconds else 0
         again = f", {report.repeated:,} were there already" if report.repeated else ""

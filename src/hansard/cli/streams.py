@@ -31,7 +31,10 @@ def streams(place: str, category: str | None, limit: int | None, as_json: bool |
             for stream in found:
                 print_json(_facts(stream))
         else:
-            rows = [(stream.name, stream.version, stream.last_position, str(stream.last_timestamp or "")[:19]) for stream in found]
+            rows = [
+                (stream.name, stream.version, stream.last_position, str(stream.last_timestamp or "")[:19])
+                for stream in found
+            ]
             console().print(table(None, ("stream", "#version", "#last position", "last event"), rows))
             if wanted != limit and len(rows) == wanted:
                 click.echo(f"(the first {wanted} streams; --limit shows more)", err=True)

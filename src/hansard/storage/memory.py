@@ -102,9 +102,7 @@ class MemoryStorage:
 
     # Reading. What is handed out are copies: a reader that changes decoded data changes nothing here.
 
-    def read(
-        self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
-    ) -> list[RecordedEvent]:
+    def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         return self._page(self._log, query, after, before, backwards, limit)
 
     def read_stream(

@@ -68,9 +68,7 @@ class Storage(Protocol):
     def submit(self, tickets: Sequence[Ticket]) -> None:
         """The same without waiting. Each ticket is settled later, on any thread; once per commit for equal `settled`."""
 
-    def read(
-        self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
-    ) -> list[RecordedEvent]:
+    def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         """Up to `limit` (at most PAGE_EVENTS_MAX) matching events with after < position < before, in position order
         or backwards. Fewer than `limit` means that there are no more. Read on from the last one's position."""
 

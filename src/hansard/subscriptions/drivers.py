@@ -67,9 +67,7 @@ class Subscription:
 class AsyncSubscription:
     """The same for asyncio: an async iterator and an async context manager. `close()` from the loop's thread."""
 
-    def __init__(
-        self, storage: Storage, query: Query, after: int, in_thread: Callable[..., Awaitable[Any]]
-    ) -> None:
+    def __init__(self, storage: Storage, query: Query, after: int, in_thread: Callable[..., Awaitable[Any]]) -> None:
         self._storage = storage
         self._query = query
         self._catch_up = CatchUp(after)

@@ -119,7 +119,19 @@ class StorageContract:
 
     @pytest.mark.parametrize(
         "name",
-        ["a", "ä-1", "🦉-🦉", "a b/c:d'e\"f#%_*", "A-1", "é", "e\u0301", " a ", "\u202e", "a\nb\t\x01", "x" * NAME_CHARS_MAX],
+        [
+            "a",
+            "ä-1",
+            "🦉-🦉",
+            "a b/c:d'e\"f#%_*",
+            "A-1",
+            "é",
+            "e\u0301",
+            " a ",
+            "\u202e",
+            "a\nb\t\x01",
+            "x" * NAME_CHARS_MAX,
+        ],
     )
     def test_names_are_never_changed(self, store: Store, name: str) -> None:
         """Two names would become one, or one two."""
@@ -559,9 +571,7 @@ class StorageContract:
         ],
     )
     @pytest.mark.parametrize("backwards", [False, True])
-    def test_queries_find_what_they_say(
-        self, courses: Store, query: Query, positions: list[int], backwards: bool
-    ) -> None:
+    def test_queries_find_what_they_say(self, courses: Store, query: Query, positions: list[int], backwards: bool) -> None:
         """Readers would miss events of theirs, or get those of others."""
         wanted = positions[::-1] if backwards else positions
         assert [e.position for e in courses.read(query, backwards=backwards)] == wanted

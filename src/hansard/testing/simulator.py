@@ -194,7 +194,11 @@ def _withdraw(store: Store, random: Random, diary: Diary, sent: Sent) -> None:
     _think(random)
     if balance < amount:
         return
-    parts = [StreamAppend(f"account-{account}", [Event("withdrawn", {"account": account, "amount": amount}, tags=query.items[0].tags)])]
+    parts = [
+        StreamAppend(
+            f"account-{account}", [Event("withdrawn", {"account": account, "amount": amount}, tags=query.items[0].tags)]
+        )
+    ]
     try:
         _acknowledge(diary, sent, parts, store.append_streams(parts, condition=AppendCondition(query, head)))
     except Conflict:

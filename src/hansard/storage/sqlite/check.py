@@ -98,7 +98,9 @@ def _content_problems(connection: sqlite3.Connection) -> Iterator[str]:
         yield from _refusal("stream", check_name, "name", name)
     for (type,) in connection.execute("SELECT type FROM kind"):
         yield from _refusal("kind", check_name, "type", type)
-    rows = connection.execute("SELECT position, CAST(data AS BLOB), CAST(metadata AS BLOB), tags FROM event ORDER BY position")
+    rows = connection.execute(
+        "SELECT position, CAST(data AS BLOB), CAST(metadata AS BLOB), tags FROM event ORDER BY position"
+    )
     for position, data, metadata, tags in rows:
         place = f"position {position}"
         yield from _refusal(place, check_json, "data", data, DATA_BYTES_MAX)
@@ -123,7 +125,9 @@ def _is_as_stored(event: RecordedEvent, stored: int) -> bool:
 
 
 def _signature_problems(connection: sqlite3.Connection) -> Iterator[str]:
-    rows = connection.execute("SELECT t.position, t.tag, t.signature, e.tags FROM tag t JOIN event e ON e.position = t.position")
+    rows = connection.execute(
+        "SELECT t.position, t.tag, t.signature, e.tags FROM tag t JOIN event e ON e.position = t.position"
+    )
     for position, tag, bits, tags in rows:
         if tags is not None and bits != signature(msgspec.json.decode(tags, type=list[str])):
             yield f"position {position}: the signature of tag {tag!r} is not that of its tags"

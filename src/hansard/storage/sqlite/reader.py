@@ -25,7 +25,9 @@ _NAMES = "CROSS JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stre
 _LOG = f"{_COLUMNS} FROM event e {_NAMES} WHERE e.position > ? AND e.position < ? ORDER BY e.position {{direction}} LIMIT ?"
 
 # Every row, even one whose kind is missing. Rides on the primary key.
-_EVERY = f"{_COLUMNS} FROM event e LEFT JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stream ORDER BY e.position"
+_EVERY = (
+    f"{_COLUMNS} FROM event e LEFT JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stream ORDER BY e.position"
+)
 
 # One stream. Rides on event_by_version. Parameters: name, after_version, before_version, limit.
 _STREAM = (
@@ -40,9 +42,7 @@ _ONE_PATH = (
 )
 
 # A window of several paths. Rides on the paths' indexes. Parameters: each path's with its bounds, then the limit.
-_WINDOW = (
-    f"{_COLUMNS} FROM event e {_NAMES} WHERE e.position IN ({{positions}}) ORDER BY e.position {{direction}} LIMIT ?"
-)
+_WINDOW = f"{_COLUMNS} FROM event e {_NAMES} WHERE e.position IN ({{positions}}) ORDER BY e.position {{direction}} LIMIT ?"
 _POSITIONS = "SELECT position FROM {source} WHERE {where} AND position > ? AND position < ?"
 
 # The first event of a path. Rides on the path's index. Parameters: the path's, after, before.

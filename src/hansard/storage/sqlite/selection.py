@@ -66,9 +66,7 @@ def _kind_or_tag_path(
     return [Path("event INDEXED BY event_by_kind", "kind = ?", (kind,), True) for kind in kinds]
 
 
-def _tag_path(
-    connection: sqlite3.Connection, tags: Sequence[str], kinds: Sequence[int] | None, after: int
-) -> list[Path]:
+def _tag_path(connection: sqlite3.Connection, tags: Sequence[str], kinds: Sequence[int] | None, after: int) -> list[Path]:
     rarest = _rarest(connection, tags, after)
     if rarest is None:
         return []
@@ -88,9 +86,7 @@ def _tag_path(
     return [Path("tag", " AND ".join(where), tuple(parameters), True)]
 
 
-def _stream_path(
-    connection: sqlite3.Connection, name: str, kinds: Sequence[int] | None, tags: Set[str]
-) -> list[Path]:
+def _stream_path(connection: sqlite3.Connection, name: str, kinds: Sequence[int] | None, tags: Set[str]) -> list[Path]:
     row = connection.execute("SELECT id FROM stream WHERE name = ?", (name,)).fetchone()
     if row is None or (kinds is not None and not kinds):
         return []

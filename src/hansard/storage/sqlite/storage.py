@@ -114,9 +114,7 @@ class SqliteStorage:
 
     # Reading
 
-    def read(
-        self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
-    ) -> list[RecordedEvent]:
+    def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         with self._readers.connection() as connection:
             return reader.read(connection, query, after=after, before=before, backwards=backwards, limit=limit)
 
