@@ -21,9 +21,6 @@ STAMP = HOME / "installed-for"
 
 
 def main() -> int:
-    if sys.version_info < (3, 11):
-        print(f"Hansard needs Python 3.11 or newer; this is {sys.version.split()[0]}", file=sys.stderr)
-        return 2
     arguments = sys.argv[1:] or ["--help"]
     if arguments[0] == "test":
         prepare("test")

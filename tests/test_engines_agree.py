@@ -21,9 +21,7 @@ STREAMS = st.sampled_from(["a-1", "a-2", "a", "b-1", "ä b/1", None])
 TYPES = st.sampled_from(["one", "two", "three"])
 TAGS = st.frozensets(st.sampled_from(["x", "y", "z"]), max_size=3)
 VERSIONS = st.sampled_from([ANY, STREAM_EXISTS, 0, 1, 2, 3])
-EVENTS = st.lists(
-    st.builds(lambda type, n, tags: Event(type, n, tags=tags), TYPES, st.integers(), TAGS), min_size=1, max_size=4
-)
+EVENTS = st.lists(st.builds(lambda type, n, tags: Event(type, n, tags=tags), TYPES, st.integers(), TAGS), min_size=1, max_size=4)
 BOUNDS = st.one_of(st.none(), st.integers(0, 40))
 
 

@@ -1,4 +1,4 @@
-"""Faults: what is left of a store when processes are killed, disks are full or read-only, files are damaged, programs fork."""
+"""Faults: what is left of a store after kills, on full and read-only disks, in damaged files, and after a fork."""
 
 import os
 import random
@@ -42,7 +42,7 @@ def client(number):
             store.append(f"c-{number}", [Event("one", key)])
             size = 1
         elif turn % 3 == 1:
-            store.append_streams([StreamAppend(f"c-{number}", [Event("part", key)] * 0 + [Event("part", key), Event("part", key)]),
+            store.append_streams([StreamAppend(f"c-{number}", [Event("part", key), Event("part", key)]),
                                   StreamAppend(f"d-{number}", [Event("part", key, tags={"t"})])])
             size = 3
         else:
@@ -224,10 +224,9 @@ def test_a_truncated_file_is_found_and_named(closed_store: Path) -> None:
     """Half a file would be served as a whole log."""
     size = closed_store.stat().st_size
     os.truncate(closed_store, size // 2)
-    with pytest.raises(hansard.HansardError, match="log.db"):
-        with hansard.open(closed_store, read_only=True) as store:
-            assert store.check() != []
-            list(store.read())
+    with pytest.raises(hansard.HansardError, match="log"), hansard.open(closed_store, read_only=True) as store:
+        assert store.check() != []
+        list(store.read())
 
 
 def test_flipped_bits_are_found(closed_store: Path) -> None:
@@ -348,7 +347,7 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
 def test_many_processes_may_make_the_same_store(tmp_path: Path) -> None:
     """The first start of several workers would fail or make half a store."""
     code = "import sys, hansard; hansard.open(sys.argv[1]).add('a-1', 'one')"
-    for round in range(5):
+    for round in range(8):
         place = str(tmp_path / f"{round}.db")
         started = [subprocess.Popen([sys.executable, "-c", code, place]) for _ in range(6)]
         assert [process.wait(60) for process in started] == [0] * 6
@@ -493,14 +492,12 @@ def test_memory_does_not_grow_with_the_log(tmp_path: Path) -> None:
     """A scan of a large log would not fit into memory."""
     code = (
         "import resource, sys, hansard\n"
-        "from hansard import Event\n"
-        "store = hansard.open(sys.argv[1], durability='page-cache')\n"
-        "for n in range(60): store.append(f'a-{n}', [Event('one', 'x' * 2_000) for _ in range(1_000)])\n"
-        "store.close()\n"
-        "store = hansard.open(sys.argv[1], read_only=True)\n"
-        "assert sum(1 for _ in store.read()) == 60_000\n"
+        "with hansard.open(sys.argv[1], read_only=True) as store: assert sum(1 for _ in store.read()) == 60_000\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
     )
-    ran = subprocess.run([sys.executable, "-c", code, str(tmp_path / "log.db")], capture_output=True, text=True, check=True)
-    kib = int(ran.stdout) if sys.platform != "darwin" else int(ran.stdout) // 1024
-    assert kib < 100 * 1024, f"{kib} KiB for a scan of 120 MB"
+    place = str(tmp_path / "log.db")
+    with hansard.open(place, durability="page-cache") as store:
+        for number in range(60):
+            store.append(f"a-{number}", [Event("one", "x" * 2_000) for _ in range(1_000)])
+    ran = subprocess.run([sys.executable, "-c", code, place], capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 100 * 1024, f"{ran.stdout} KiB for a scan of 120 MB"

@@ -70,7 +70,7 @@ def imports_of(path: Path) -> list[str]:
 
 
 def is_within(name: str, room: str) -> bool:
-    return room == "" or name == room or name.startswith(f"{room}.")
+    return room in ("", name) or name.startswith(f"{room}.")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

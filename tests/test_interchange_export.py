@@ -72,9 +72,7 @@ def exported(store: Store, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("batch_events", [1, 3, 1000])
-def test_an_export_imports_back_to_the_identical_log(
-    new_store: Callable[[], Store], tmp_path: Path, batch_events: int
-) -> None:
+def test_an_export_imports_back_to_the_identical_log(new_store: Callable[[], Store], tmp_path: Path, batch_events: int) -> None:
     """Broken: a moved log would differ in ids, positions, versions, timestamps, tags or bytes."""
     old, new = filled(new_store()), new_store()
     path = tmp_path / "export.jsonl"

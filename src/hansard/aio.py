@@ -51,9 +51,7 @@ class _Opening:
         self._store = await self._opened()
         return self._store
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._store is not None:
             await self._store.close()
 
@@ -61,9 +59,7 @@ class _Opening:
 class _AsyncTicket(Ticket):
     __slots__ = ("future",)
 
-    def __init__(
-        self, append: Append, settled: Callable[[Sequence[Ticket]], None], future: "asyncio.Future[Appended]"
-    ) -> None:
+    def __init__(self, append: Append, settled: Callable[[Sequence[Ticket]], None], future: "asyncio.Future[Appended]") -> None:
         super().__init__(append, settled)
         self.future = future
 
@@ -266,9 +262,7 @@ class AsyncStore:
 
     def subscribe(self, query: Query = EVERYTHING, *, after: int = 0) -> AsyncSubscription:
         """See `Store.subscribe`."""
-        return AsyncSubscription(
-            self._storage, check_query("query", query), check_bound("after", after), self._in_waiting_thread
-        )
+        return AsyncSubscription(self._storage, check_query("query", query), check_bound("after", after), self._in_waiting_thread)
 
     async def wait(self, after: int, timeout_s: float) -> int:
         """See `Store.wait`."""
@@ -303,9 +297,7 @@ class AsyncStore:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
     def _in_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:

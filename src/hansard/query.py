@@ -88,9 +88,7 @@ class Query:
         category: str | None = None,
     ) -> None:
         self.items = (
-            QueryItem(
-                check_names("types", types, QUERY_NAMES_MAX), check_names("tags", tags, QUERY_NAMES_MAX), stream, category
-            ),
+            QueryItem(check_names("types", types, QUERY_NAMES_MAX), check_names("tags", tags, QUERY_NAMES_MAX), stream, category),
         )
 
     @classmethod

@@ -23,9 +23,7 @@ class Page(NamedTuple):
 class Paging:
     """`of_stream`: bounds are versions; otherwise positions."""
 
-    def __init__(
-        self, *, after: int, before: int | None, backwards: bool, limit: int | None, of_stream: bool = False
-    ) -> None:
+    def __init__(self, *, after: int, before: int | None, backwards: bool, limit: int | None, of_stream: bool = False) -> None:
         kind = "_version" if of_stream else ""
         self._after = check_bound(f"after{kind}", after)
         self._before = before if before is None else check_bound(f"before{kind}", before)

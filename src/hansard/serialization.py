@@ -5,6 +5,7 @@ by decoding what it has just encoded; whatever does not read back equal is looke
 so that the error can say where the trouble is. Knows nothing of events.
 """
 
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -98,7 +99,7 @@ def _plain_text(path: str, value: str) -> str:
 
 
 def _plain_float(path: str, value: float) -> float:
-    if value != value or value in (float("inf"), float("-inf")):
+    if not isfinite(value):
         raise InvalidInput(path, value, "JSON has no NaN and no infinity")
     return value
 

@@ -101,9 +101,7 @@ def _show_log(store: Store, out: Console) -> None:
     title = f"\nthe longest stream, {longest.name}: its first events of {longest.version:,}"
     out.print(table(title, EVENT_COLUMNS, [_short(event_row(event)) for event in first]))
     type = last[0].type
-    out.print(
-        f"\n  events of type {type!r}: {_timed(lambda: sum(1 for _ in store.read(Query(types={type}))))}", markup=False
-    )
+    out.print(f"\n  events of type {type!r}: {_timed(lambda: sum(1 for _ in store.read(Query(types={type}))))}", markup=False)
     out.print(f"  events in the whole log: {_timed(lambda: sum(1 for _ in store.read()))}", markup=False)
 
 

@@ -32,8 +32,7 @@ def streams(place: str, category: str | None, limit: int | None, as_json: bool |
                 print_json(_facts(stream))
         else:
             rows = [
-                (stream.name, stream.version, stream.last_position, str(stream.last_timestamp or "")[:19])
-                for stream in found
+                (stream.name, stream.version, stream.last_position, str(stream.last_timestamp or "")[:19]) for stream in found
             ]
             console().print(table(None, ("stream", "#version", "#last position", "last event"), rows))
             if wanted != limit and len(rows) == wanted:

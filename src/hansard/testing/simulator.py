@@ -195,9 +195,7 @@ def _withdraw(store: Store, random: Random, diary: Diary, sent: Sent) -> None:
     if balance < amount:
         return
     parts = [
-        StreamAppend(
-            f"account-{account}", [Event("withdrawn", {"account": account, "amount": amount}, tags=query.items[0].tags)]
-        )
+        StreamAppend(f"account-{account}", [Event("withdrawn", {"account": account, "amount": amount}, tags=query.items[0].tags)])
     ]
     try:
         _acknowledge(diary, sent, parts, store.append_streams(parts, condition=AppendCondition(query, head)))

@@ -7,9 +7,9 @@ import msgspec
 
 from hansard.errors import HansardError
 from hansard.events import RecordedEvent
+from hansard.limits import DATA_BYTES_MAX, METADATA_BYTES_MAX, TAGS_PER_EVENT_MAX
 from hansard.names import check_name
 from hansard.serialization import check_json
-from hansard.limits import DATA_BYTES_MAX, METADATA_BYTES_MAX, TAGS_PER_EVENT_MAX
 from hansard.storage.sqlite import reader
 from hansard.storage.sqlite.checksum import checksum_of
 from hansard.storage.sqlite.tags import signature
@@ -20,42 +20,66 @@ _SHOWN_MAX = 20
 # What must hold over the whole file, as statements that find what breaks it: one text column each.
 _STATEMENTS = (
     # Positions without gaps.
-    "SELECT 'positions: ' || count(*) || ' events, but the last position is ' || max(position) "
-    "FROM event HAVING count(*) <> ifnull(max(position), 0)",
-    "SELECT 'positions: no event at ' || (position - 1) FROM event e "
-    "WHERE position > 1 AND NOT EXISTS (SELECT 1 FROM event WHERE position = e.position - 1)",
+    (
+        "SELECT 'positions: ' || count(*) || ' events, but the last position is ' || max(position) "
+        "FROM event HAVING count(*) <> ifnull(max(position), 0)"
+    ),
+    (
+        "SELECT 'positions: no event at ' || (position - 1) FROM event e "
+        "WHERE position > 1 AND NOT EXISTS (SELECT 1 FROM event WHERE position = e.position - 1)"
+    ),
     # Versions of a stream without gaps, in the order of positions.
-    "SELECT 'stream ' || quote(ifnull(s.name, e.stream)) || ': ' || count(*) || ' events, but versions ' || min(version) "
-    "|| ' to ' || max(version) FROM event e LEFT JOIN stream s ON s.id = e.stream WHERE e.stream IS NOT NULL "
-    "GROUP BY e.stream HAVING count(*) <> max(version) OR min(version) <> 1",
-    "SELECT 'stream ' || quote(ifnull(s.name, o.stream)) || ': version ' || version || ' stands at position ' || position "
-    "|| ', not after the version before it' FROM (SELECT stream, version, position, "
-    "lag(position) OVER (PARTITION BY stream ORDER BY version) AS before FROM event WHERE stream IS NOT NULL) o "
-    "LEFT JOIN stream s ON s.id = o.stream WHERE position <= before",
-    "SELECT 'position ' || position || ': stream and version are not both there' FROM event "
-    "WHERE (stream IS NULL) <> (version IS NULL)",
+    (
+        "SELECT 'stream ' || quote(ifnull(s.name, e.stream)) || ': ' || count(*) || ' events, but versions ' || min(version) "
+        "|| ' to ' || max(version) FROM event e LEFT JOIN stream s ON s.id = e.stream WHERE e.stream IS NOT NULL "
+        "GROUP BY e.stream HAVING count(*) <> max(version) OR min(version) <> 1"
+    ),
+    (
+        "SELECT 'stream ' || quote(ifnull(s.name, o.stream)) || ': version ' || version || ' stands at position ' || position "
+        "|| ', not after the version before it' FROM (SELECT stream, version, position, "
+        "lag(position) OVER (PARTITION BY stream ORDER BY version) AS before FROM event WHERE stream IS NOT NULL) o "
+        "LEFT JOIN stream s ON s.id = o.stream WHERE position <= before"
+    ),
+    (
+        "SELECT 'position ' || position || ': stream and version are not both there' FROM event "
+        "WHERE (stream IS NULL) <> (version IS NULL)"
+    ),
     # Time never goes back.
-    "SELECT 'position ' || position || ': its time is before that of the event before it' FROM (SELECT position, timestamp, "
-    "lag(timestamp) OVER (ORDER BY position) AS before FROM event) WHERE timestamp < before",
+    (
+        "SELECT 'position ' || position || ': its time is before that of the event before it' FROM (SELECT position, timestamp, "
+        "lag(timestamp) OVER (ORDER BY position) AS before FROM event) WHERE timestamp < before"
+    ),
     # Names that are referred to are there, and nothing else is.
-    "SELECT 'position ' || position || ': its stream has no name' FROM event "
-    "WHERE stream IS NOT NULL AND stream NOT IN (SELECT id FROM stream)",
+    (
+        "SELECT 'position ' || position || ': its stream has no name' FROM event "
+        "WHERE stream IS NOT NULL AND stream NOT IN (SELECT id FROM stream)"
+    ),
     "SELECT 'position ' || position || ': its kind is not there' FROM event WHERE kind NOT IN (SELECT id FROM kind)",
-    "SELECT 'stream ' || quote(name) || ': has a name, but no events' FROM stream s "
-    "WHERE NOT EXISTS (SELECT 1 FROM event WHERE stream = s.id)",
-    "SELECT 'position ' || e.position || ': category ' || quote(k.category) || ' is not that of stream ' || quote(s.name) "
-    "FROM event e JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stream WHERE k.category <> "
-    "CASE WHEN instr(ifnull(s.name, ''), '-') THEN substr(s.name, 1, instr(s.name, '-') - 1) ELSE '' END",
+    (
+        "SELECT 'stream ' || quote(name) || ': has a name, but no events' FROM stream s "
+        "WHERE NOT EXISTS (SELECT 1 FROM event WHERE stream = s.id)"
+    ),
+    (
+        "SELECT 'position ' || e.position || ': category ' || quote(k.category) || ' is not that of stream ' || quote(s.name) "
+        "FROM event e JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stream WHERE k.category <> "
+        "CASE WHEN instr(ifnull(s.name, ''), '-') THEN substr(s.name, 1, instr(s.name, '-') - 1) ELSE '' END"
+    ),
     # Ids: 16 bytes, once.
     "SELECT 'position ' || position || ': its id is not 16 bytes' FROM event WHERE typeof(id) <> 'blob' OR length(id) <> 16",
-    "SELECT 'event id ' || lower(hex(id)) || ': stands ' || count(*) || ' times' FROM event NOT INDEXED "
-    "GROUP BY id HAVING count(*) > 1",
+    (
+        "SELECT 'event id ' || lower(hex(id)) || ': stands ' || count(*) || ' times' FROM event NOT INDEXED "
+        "GROUP BY id HAVING count(*) > 1"
+    ),
     # The tag index holds what the events say.
-    "SELECT 'tag ' || quote(tag) || ' at position ' || t.position || ': the event does not carry it, or is of another kind' "
-    "FROM tag t LEFT JOIN event e ON e.position = t.position WHERE e.position IS NULL OR e.kind <> t.kind "
-    "OR NOT EXISTS (SELECT 1 FROM json_each(e.tags) WHERE value = t.tag)",
-    "SELECT 'position ' || position || ': tag ' || quote(value) || ' is not in the index' FROM event e, json_each(e.tags) "
-    "WHERE e.tags IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tag WHERE tag = value AND tag.position = e.position)",
+    (
+        "SELECT 'tag ' || quote(tag) || ' at position ' || t.position || ': the event does not carry it, or is of another kind' "
+        "FROM tag t LEFT JOIN event e ON e.position = t.position WHERE e.position IS NULL OR e.kind <> t.kind "
+        "OR NOT EXISTS (SELECT 1 FROM json_each(e.tags) WHERE value = t.tag)"
+    ),
+    (
+        "SELECT 'position ' || position || ': tag ' || quote(value) || ' is not in the index' FROM event e, json_each(e.tags) "
+        "WHERE e.tags IS NOT NULL AND NOT EXISTS (SELECT 1 FROM tag WHERE tag = value AND tag.position = e.position)"
+    ),
 )
 
 
@@ -98,9 +122,7 @@ def _content_problems(connection: sqlite3.Connection) -> Iterator[str]:
         yield from _refusal("stream", check_name, "name", name)
     for (type,) in connection.execute("SELECT type FROM kind"):
         yield from _refusal("kind", check_name, "type", type)
-    rows = connection.execute(
-        "SELECT position, CAST(data AS BLOB), CAST(metadata AS BLOB), tags FROM event ORDER BY position"
-    )
+    rows = connection.execute("SELECT position, CAST(data AS BLOB), CAST(metadata AS BLOB), tags FROM event ORDER BY position")
     for position, data, metadata, tags in rows:
         place = f"position {position}"
         yield from _refusal(place, check_json, "data", data, DATA_BYTES_MAX)
@@ -125,9 +147,7 @@ def _is_as_stored(event: RecordedEvent, stored: int) -> bool:
 
 
 def _signature_problems(connection: sqlite3.Connection) -> Iterator[str]:
-    rows = connection.execute(
-        "SELECT t.position, t.tag, t.signature, e.tags FROM tag t JOIN event e ON e.position = t.position"
-    )
+    rows = connection.execute("SELECT t.position, t.tag, t.signature, e.tags FROM tag t JOIN event e ON e.position = t.position")
     for position, tag, bits, tags in rows:
         if tags is not None and bits != signature(msgspec.json.decode(tags, type=list[str])):
             yield f"position {position}: the signature of tag {tag!r} is not that of its tags"

@@ -25,9 +25,7 @@ _NAMES = "CROSS JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stre
 _LOG = f"{_COLUMNS} FROM event e {_NAMES} WHERE e.position > ? AND e.position < ? ORDER BY e.position {{direction}} LIMIT ?"
 
 # Every row, even one whose kind is missing. Rides on the primary key.
-_EVERY = (
-    f"{_COLUMNS} FROM event e LEFT JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stream ORDER BY e.position"
-)
+_EVERY = f"{_COLUMNS} FROM event e LEFT JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stream ORDER BY e.position"
 
 # One stream. Rides on event_by_version. Parameters: name, after_version, before_version, limit.
 _STREAM = (

@@ -5,9 +5,13 @@ events by kind, and events by tag. Each is one table or index below.
 """
 
 import sqlite3
+import time
+from random import random
 from typing import Final
 
 from hansard.errors import NewerFormat, NotAStore, StorageFailed
+from hansard.limits import BUSY_TIMEOUT_S
+from hansard.storage.sqlite.connection import base_code
 
 APPLICATION_ID: Final = 0x48414E53
 """The letters HANS, where SQLite keeps the number of the program that owns a file."""
@@ -25,20 +29,26 @@ TABLES: Final = (
     # The log. Positions are given by the writer, never by SQLite, so that they have no gaps. JSON is kept as text, byte
     # for byte as appended. timestamp: microseconds since 1970 UTC. id: 16 bytes. tags: sorted JSON array, or NULL.
     # checksum: of all the other columns and names, see checksum.py.
-    "CREATE TABLE event (position INTEGER PRIMARY KEY, stream INTEGER, version INTEGER, kind INTEGER NOT NULL, "
-    "timestamp INTEGER NOT NULL, checksum INTEGER NOT NULL, id BLOB NOT NULL, tags TEXT, metadata TEXT NOT NULL, "
-    "data TEXT NOT NULL)",
+    (
+        "CREATE TABLE event (position INTEGER PRIMARY KEY, stream INTEGER, version INTEGER, kind INTEGER NOT NULL, "
+        "timestamp INTEGER NOT NULL, checksum INTEGER NOT NULL, id BLOB NOT NULL, tags TEXT, metadata TEXT NOT NULL, "
+        "data TEXT NOT NULL)"
+    ),
     "CREATE UNIQUE INDEX event_by_version ON event (stream, version) WHERE stream IS NOT NULL",
     "CREATE UNIQUE INDEX event_by_id ON event (id)",
     "CREATE INDEX event_by_kind ON event (kind)",
     # Which events carry a tag. signature: the bits of all tags of the event (see tags.py), so that a query for several
     # tags rules out most events without looking them up.
-    "CREATE TABLE tag (tag TEXT NOT NULL, position INTEGER NOT NULL, kind INTEGER NOT NULL, signature INTEGER NOT NULL, "
-    "PRIMARY KEY (tag, position)) WITHOUT ROWID",
+    (
+        "CREATE TABLE tag (tag TEXT NOT NULL, position INTEGER NOT NULL, kind INTEGER NOT NULL, signature INTEGER NOT NULL, "
+        "PRIMARY KEY (tag, position)) WITHOUT ROWID"
+    ),
     # For people with a SQLite shell. The product itself does not read it.
-    "CREATE VIEW events AS SELECT e.position, s.name AS stream, e.version, k.type, e.data, e.metadata, e.tags, "
-    "strftime('%Y-%m-%dT%H:%M:%S', e.timestamp / 1000000, 'unixepoch') || printf('.%06dZ', e.timestamp % 1000000) AS time, "
-    "lower(hex(e.id)) AS id FROM event e JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stream",
+    (
+        "CREATE VIEW events AS SELECT e.position, s.name AS stream, e.version, k.type, e.data, e.metadata, e.tags, "
+        "strftime('%Y-%m-%dT%H:%M:%S', e.timestamp / 1000000, 'unixepoch') || printf('.%06dZ', e.timestamp % 1000000) AS time, "
+        "lower(hex(e.id)) AS id FROM event e JOIN kind k ON k.id = e.kind LEFT JOIN stream s ON s.id = e.stream"
+    ),
 )
 
 
@@ -64,7 +74,7 @@ def _is_new(connection: sqlite3.Connection) -> bool:
 
 
 def _create(connection: sqlite3.Connection, path: str) -> None:
-    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    mode = _switch_to_wal(connection)
     if mode != "wal":
         raise StorageFailed(f"{path}: this file system cannot hold SQLite's WAL (got {mode!r}); use a local disk")
     connection.execute("BEGIN IMMEDIATE")
@@ -78,6 +88,19 @@ def _create(connection: sqlite3.Connection, path: str) -> None:
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> str:
+    """SQLite does not wait for its lock here, because two that switch at once could wait for each other; so we do."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while True:
+        try:
+            (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            return str(mode)
+        except sqlite3.OperationalError as error:
+            if base_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(0.001 + 0.01 * random())
 
 
 def _number(connection: sqlite3.Connection, pragma: str) -> int:

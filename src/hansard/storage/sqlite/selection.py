@@ -54,9 +54,7 @@ def _item_paths(connection: sqlite3.Connection, item: QueryItem, after: int) -> 
     return paths
 
 
-def _kind_or_tag_path(
-    connection: sqlite3.Connection, kinds: Sequence[int] | None, tags: Sequence[str], after: int
-) -> list[Path]:
+def _kind_or_tag_path(connection: sqlite3.Connection, kinds: Sequence[int] | None, tags: Sequence[str], after: int) -> list[Path]:
     if tags:
         return _tag_path(connection, tags, kinds, after)
     if kinds is None:

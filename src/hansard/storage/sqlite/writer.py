@@ -52,7 +52,7 @@ class Writer:
     def __init__(self, database: Database, *, clock_us: Callable[[], int]) -> None:
         self._database = database
         self._clock_us = clock_us
-        self._connection = database.connect()
+        self._connection = database.connect(for_writing=True)
         self._padding = _WalPadding(database)
         self._data_version = -1
         self._head, self._last_us, self._last_stream = 0, 0, 0
