@@ -32,17 +32,21 @@ class StreamAppend(msgspec.Struct, frozen=True):
 
 
 def _checked_events(events: object) -> tuple[Event, ...]:
-    if isinstance(events, Event):
-        return (events,)
-    if not isinstance(events, Iterable) or isinstance(events, str | bytes | Mapping):
-        raise InvalidType("events", events, "expected a list of Event")
-    checked = tuple(events)
+    checked = tuple(events) if isinstance(events, list | tuple) else _from_iterable(events)
     for event in checked:
         if not isinstance(event, Event):
             raise InvalidType("events", event, "expected Event")
     if not checked:
         raise InvalidInput("events", checked, "expected at least 1 event")
     return checked
+
+
+def _from_iterable(events: object) -> tuple[Event, ...]:
+    if isinstance(events, Event):
+        return (events,)
+    if not isinstance(events, Iterable) or isinstance(events, str | bytes | Mapping):
+        raise InvalidType("events", events, "expected a list of Event")
+    return tuple(events)
 
 
 class Append(msgspec.Struct, frozen=True):
@@ -64,15 +68,16 @@ class Append(msgspec.Struct, frozen=True):
 
 def check_append(append: Append) -> Append:
     """The append as given, within the limits of one transaction."""
+    if len(append.parts) == 1 and len(append.parts[0].events) == 1 and append.timestamps_us is None:
+        return append  # one event keeps its own limits
     if not append.parts:
         raise InvalidInput("appends", append.parts, "expected at least 1 StreamAppend")
-    count = sum(len(part.events) for part in append.parts)
+    count = sum([len(part.events) for part in append.parts])
     if count > EVENTS_PER_APPEND_MAX:
         raise InvalidInput("events", count, f"expected at most {EVENTS_PER_APPEND_MAX} events in one append")
-    if count > 1:
-        size = sum(len(event.data_json) + len(event.metadata_json) for event in append.events)
-        if size > APPEND_BYTES_MAX:
-            raise InvalidInput("events", size, f"expected at most {APPEND_BYTES_MAX} bytes of data in one append")
+    size = sum([len(event.data_json) + len(event.metadata_json) for part in append.parts for event in part.events])
+    if size > APPEND_BYTES_MAX:
+        raise InvalidInput("events", size, f"expected at most {APPEND_BYTES_MAX} bytes of data in one append")
     if append.timestamps_us is not None and len(append.timestamps_us) != count:
         raise InvalidInput("timestamps_us", len(append.timestamps_us), f"expected one for each of {count} events")
     return append

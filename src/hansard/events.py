@@ -130,9 +130,11 @@ def _metadata_text(metadata: Mapping[str, Any] | None, metadata_json: bytes | No
         return _given_metadata_text(metadata, metadata_json)
     if metadata is None:
         return _EMPTY_OBJECT
-    if not isinstance(metadata, Mapping):
-        raise InvalidType("metadata", metadata, "expected a JSON object (dict)")
-    return encode_json("metadata", dict(metadata), METADATA_BYTES_MAX)
+    if not isinstance(metadata, dict):
+        if not isinstance(metadata, Mapping):
+            raise InvalidType("metadata", metadata, "expected a JSON object (dict)")
+        metadata = dict(metadata)
+    return encode_json("metadata", metadata, METADATA_BYTES_MAX)
 
 
 def _given_metadata_text(metadata: Mapping[str, Any] | None, metadata_json: bytes) -> bytes:

@@ -41,6 +41,7 @@ class SqliteStorage:
         self._commits = None if self._writer is None else GroupCommit(self._write_group)
         self._checkers: ThreadPoolExecutor | None = None
         self._appended = threading.Condition()
+        self._waiting = 0
         self._is_closed = False
         self.durability = (
             "fsync: on the disk before acknowledged (WAL, synchronous=FULL)"
@@ -109,8 +110,9 @@ class SqliteStorage:
     def _write_group(self, tickets: Sequence[Ticket]) -> None:
         assert self._writer is not None
         self._writer.write_group(tickets)
-        with self._appended:
-            self._appended.notify_all()
+        if self._waiting:
+            with self._appended:
+                self._appended.notify_all()
 
     # Reading
 
@@ -153,7 +155,9 @@ class SqliteStorage:
             with self._appended:
                 if self._is_closed:
                     raise StoreClosed("the store is closed; open it again")
+                self._waiting += 1
                 self._appended.wait(min(left, POLL_INTERVAL_S))
+                self._waiting -= 1
         return head
 
     # Keeping
