@@ -145,7 +145,7 @@ def recorded_events(append: Append, appended: Appended) -> list[RecordedEvent]:
                     event.type,
                     appended.timestamp_us,
                     event.id_bytes,
-                    tags_text(event.tags),
+                    tags_text(event.tags) if event.tags else None,
                     event.metadata_json,
                     event.data_json,
                 )

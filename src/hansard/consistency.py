@@ -62,6 +62,8 @@ def placed(first: int, last: int, versions: dict[str, int], timestamp_us: int, *
 
 def check_ids_once(append: Append) -> None:
     """Raises DuplicateEventId if one append carries an id twice."""
+    if len(append.parts) == 1 and len(append.parts[0].events) == 1:
+        return
     seen: set[bytes] = set()
     for event in append.events:
         if event.id_bytes in seen:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 
 from hansard import consistency
@@ -39,7 +39,7 @@ class MemoryStorage:
         with self._lock:
             self._check_open()
             consistency.check_ids_once(append)
-            known = self._known(event.id_bytes for event in append.events)
+            known = self._known([event.id_bytes for part in append.parts for event in part.events])
             if (place := consistency.repeated(append, known)) is not None:
                 return place
             self._check_versions(append)
@@ -59,7 +59,9 @@ class MemoryStorage:
         versions: dict[str, int] = {}
         for part in append.parts:
             if part.stream is not None:
-                current = versions.get(part.stream, len(self._streams.get(part.stream, ())))
+                current = versions.get(part.stream)
+                if current is None:
+                    current = len(self._streams.get(part.stream, ()))
                 consistency.check_version(part.stream, part.expected_version, current)
                 versions[part.stream] = current + len(part.events)
 
@@ -71,7 +73,7 @@ class MemoryStorage:
     def _store(self, append: Append) -> Appended:
         first = len(self._log) + 1
         last_us = self._log[-1].timestamp_us if self._log else 0
-        count = sum(len(part.events) for part in append.parts)
+        count = sum([len(part.events) for part in append.parts])
         times = iter(consistency.commit_times(append, count, now_us=self._clock_us(), last_us=last_us))
         versions: dict[str, int] = {}
         for part in append.parts:
@@ -91,7 +93,7 @@ class MemoryStorage:
             event.type,
             time_us,
             event.id_bytes,
-            tags_text(event.tags),
+            tags_text(event.tags) if event.tags else None,
             event.metadata_json,
             event.data_json,
         )
@@ -134,10 +136,11 @@ class MemoryStorage:
 
     def events(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
         self._check_open()
-        return {id: copy(event) for id, event in self._known(iter(ids)).items()}
+        return {id: copy(event) for id, event in self._known(ids).items()}
 
-    def _known(self, ids: Iterator[bytes]) -> dict[bytes, RecordedEvent]:
-        return {id: self._by_id[id] for id in ids if id in self._by_id}
+    def _known(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
+        by_id = self._by_id
+        return {id: by_id[id] for id in ids if id in by_id}
 
     def head(self) -> int:
         self._check_open()

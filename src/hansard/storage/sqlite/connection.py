@@ -7,9 +7,10 @@ import os
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from hansard.errors import (
@@ -27,12 +28,42 @@ from hansard.errors import (
 from hansard.limits import BUSY_TIMEOUT_S, READERS_MAX
 
 _STATEMENTS_KEPT = 256
+_TAG_COUNTS_USES = 200
 _READER_CACHE_KIB = 8 * 1024
 _WRITER_CACHE_KIB = 32 * 1024
 
 CHECKPOINT_PAGES = 4_000
 """Pages in the WAL before they are copied into the file: 16 MB. Measured: with 1,000 batches into a large file are slower,
 with 16,000 single appends are, because every commit then writes to memory that no cache holds."""
+
+
+class TagCounts:
+    """How many events tags were found to have, at least; forgotten after some uses, because logs grow."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._uses = 0
+
+    def rarest(self, tags: Sequence[str]) -> str | None:
+        """The tag with the fewest events; None if one of them is not known."""
+        self._uses += 1
+        if self._uses > _TAG_COUNTS_USES:
+            self._uses = 0
+            self._counts.clear()
+        if not all(tag in self._counts for tag in tags):
+            return None
+        return min(tags, key=self._counts.__getitem__)
+
+    def learn(self, counts: dict[str, int]) -> None:
+        self._counts.update(counts)
+
+
+class Connection(sqlite3.Connection):
+    """A connection, and what it has learnt of the tags in its file."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.tag_counts = TagCounts()
 
 
 class Database:
@@ -65,6 +96,7 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
             cached_statements=_STATEMENTS_KEPT,
+            factory=Connection,
         )
         try:
             connection.execute(f"PRAGMA synchronous={self._synchronous}")

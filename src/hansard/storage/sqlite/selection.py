@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 
 from hansard.query import Query, QueryItem
+from hansard.storage.sqlite.connection import Connection, TagCounts
 from hansard.storage.sqlite.tags import signature
 
 _COUNTS = (16, 256, 4_096)
@@ -124,9 +125,24 @@ def _kinds_of_types(connection: sqlite3.Connection, types: object) -> list[int] 
 
 
 def _rarest(connection: sqlite3.Connection, tags: Sequence[str], after: int) -> str | None:
-    """The tag with the fewest events after a position, by counts of growing bounds; None if one of them has none."""
+    """The tag with the fewest events; None if one of them has none after the position.
+
+    Any choice is right, the rarest is the fastest. So counts are bounded, and a connection remembers them for a while.
+    """
     if len(tags) == 1:
         return tags[0]
+    remembered = connection.tag_counts if isinstance(connection, Connection) else TagCounts()
+    if (rarest := remembered.rarest(tags)) is not None:
+        return rarest
+    counts = _counts(connection, tags, after)
+    if not all(counts.values()):
+        return None
+    remembered.learn(counts)
+    return min(tags, key=counts.__getitem__)
+
+
+def _counts(connection: sqlite3.Connection, tags: Sequence[str], after: int) -> dict[str, int]:
+    """Events of each tag after a position, counted up to a bound that grows until the fewest are known, or one has none."""
     # Rides on the primary key of tag. Parameters: tag, after, bound.
     sql = "SELECT count(*) FROM (SELECT 1 FROM tag WHERE tag = ? AND position > ? LIMIT ?)"
     counts: dict[str, int] = {}
@@ -134,7 +150,7 @@ def _rarest(connection: sqlite3.Connection, tags: Sequence[str], after: int) -> 
         for tag in tags:
             (counts[tag],) = connection.execute(sql, (tag, after, bound)).fetchone()
             if not counts[tag]:
-                return None
+                return counts
         if min(counts.values()) < bound:
             break
-    return min(tags, key=counts.__getitem__)
+    return counts
