@@ -32,8 +32,8 @@ QUERY_ITEMS_MAX: Final = 100
 QUERY_NAMES_MAX: Final = 1_000
 """Types or tags of one query item."""
 
-PAGE_EVENTS_MAX: Final = 1_000
-"""Events an engine returns at once: large enough to hide the cost of a call, small enough to hold in memory."""
+PAGE_EVENTS_MAX: Final = 500
+"""Events an engine returns at once: enough to hide the cost of a call, few enough to stay in the processor's cache."""
 
 PAGE_STREAMS_MAX: Final = 1_000
 """Streams an engine lists at once."""
