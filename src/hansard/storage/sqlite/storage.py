@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from hansard.appends import Append, Appended
-from hansard.errors import StoreClosed, StoreReadOnly
+from hansard.errors import StoreReadOnly
 from hansard.events import RecordedEvent
 from hansard.limits import POLL_INTERVAL_S
 from hansard.query import Query
@@ -42,6 +42,7 @@ class SqliteStorage:
         self._checkers: ThreadPoolExecutor | None = None
         self._appended = threading.Condition()
         self._waiting = 0
+        self._commits_done = 0
         self._is_closed = False
         self.durability = (
             "fsync: on the disk before acknowledged (WAL, synchronous=FULL)"
@@ -110,6 +111,7 @@ class SqliteStorage:
     def _write_group(self, tickets: Sequence[Ticket]) -> None:
         assert self._writer is not None
         self._writer.write_group(tickets)
+        self._commits_done += 1
         if self._waiting:
             with self._appended:
                 self._appended.notify_all()
@@ -150,15 +152,24 @@ class SqliteStorage:
             return reader.streams(connection, category=category, after=after, limit=limit)
 
     def wait(self, after: int, timeout_s: float) -> int:
+        """Woken by appends of this store object; those of other processes are looked for now and then."""
         deadline = time.monotonic() + timeout_s
-        while (head := self.head()) <= after and (left := deadline - time.monotonic()) > 0:
+        with self._appended:
+            self._waiting += 1
+        try:
+            while True:
+                # Taken before the head is: a commit in between changes it, so its wake-up cannot be missed.
+                seen = self._commits_done
+                if (head := self.head()) > after or (left := deadline - time.monotonic()) <= 0:
+                    return head
+                self._wait_for_commit(seen, min(left, POLL_INTERVAL_S))
+        finally:
             with self._appended:
-                if self._is_closed:
-                    raise StoreClosed("the store is closed; open it again")
-                self._waiting += 1
-                self._appended.wait(min(left, POLL_INTERVAL_S))
                 self._waiting -= 1
-        return head
+
+    def _wait_for_commit(self, seen: int, timeout_s: float) -> None:
+        with self._appended:
+            self._appended.wait_for(lambda: self._commits_done != seen or self._is_closed, timeout_s)
 
     # Keeping
 
