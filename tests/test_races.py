@@ -1,6 +1,7 @@
 """Races: many clients at once, over many seeds. Every failure prints its seed."""
 
 import multiprocessing
+import threading
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 
 import hansard
+from hansard import Event, Query
 from hansard.store import Store
 from hansard.testing import simulator
 from hansard.testing.simulator import Diary
@@ -35,6 +37,26 @@ def test_threads_race_on_one_store_object(seed: int, tmp_path: Path) -> None:
 def test_threads_race_on_store_objects_of_their_own(seed: int, tmp_path: Path) -> None:
     """Writers on one file that know nothing of each other would overwrite each other."""
     simulator.simulate(lambda: hansard.open(tmp_path / "log.db"), seed, clients=5)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_a_reader_by_category_skips_no_event_of_a_type_that_is_new(tmp_path: Path, backwards: bool) -> None:
+    """A type that appears while a page is being put together would be skipped for ever by a checkpointing reader."""
+    place, count = tmp_path / "log.db", 1_500
+    with hansard.open(place) as store, hansard.open(place) as writer:
+
+        def write() -> None:
+            for number in range(count):
+                writer.append("a-1", Event(f"type-{number}"))
+
+        writing = threading.Thread(target=write)
+        writing.start()
+        seen: list[int] = []
+        while len(seen) < count:
+            page = [e.position for e in store.read(Query(category="a"), after=seen[-1] if seen else 0, backwards=backwards)]
+            seen += reversed(page) if backwards else page
+            assert seen == list(range(1, len(seen) + 1))
+        writing.join()
 
 
 @pytest.mark.soak

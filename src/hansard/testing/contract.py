@@ -591,6 +591,14 @@ class StorageContract:
         few = store.read(Query(types={"never"}) | Query(tags={"r"}), after=4_000)
         assert [e.data["n"] for e in few] == [5, 6, 7, 8, 9, 10, 11]
 
+    def test_a_query_finds_events_that_stand_close_together_far_from_both_ends(self, store: Store) -> None:
+        """An engine that looks window by window would miss the event at the edge of a window."""
+        close = {*range(1_900, 2_100), *range(2_400, 2_600)}
+        store.append("a-1", [event(f"close-{n % 2}" if n in close else "other") for n in range(1, 4_501)])
+        query = Query(types={"close-0", "close-1"})
+        assert [e.position for e in store.read(query)] == sorted(close)
+        assert [e.position for e in store.read(query, backwards=True)] == sorted(close, reverse=True)
+
     def test_a_query_over_very_many_types_and_categories_finds_all(self, store: Store) -> None:
         """A log with many kinds of events would be read only in part."""
         store.append_streams([StreamAppend(f"c{n}-1", [event(f"t{n}"), event("common")]) for n in range(120)])
