@@ -47,7 +47,8 @@ def test_a_reader_by_category_skips_no_event_of_a_type_that_is_new(tmp_path: Pat
 
         def write() -> None:
             for number in range(count):
-                writer.append("a-1", Event(f"type-{number}"))
+                # The common event gives a reader something to return beyond a new type that it has missed.
+                writer.append("a-1", Event("common" if number % 2 else f"type-{number}"))
 
         writing = threading.Thread(target=write)
         writing.start()
