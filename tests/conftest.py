@@ -1,4 +1,8 @@
-"""What all tests share: assertions of the shipped contract kit are rewritten, and soaks run only when asked for."""
+"""What all tests share: assertions of the shipped kit are rewritten, soaks run when asked for, CI allows no skip."""
+
+import os
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -14,3 +18,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         soaks = [item for item in items if "soak" in item.keywords]
         config.hook.pytest_deselected(items=soaks)
         items[:] = [item for item in items if "soak" not in item.keywords]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Where HANSARD_NO_SKIPS is set, as in CI, a test that skips itself has failed: something that it needs is missing."""
+    report: Any = yield
+    if os.environ.get("HANSARD_NO_SKIPS") and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, which CI does not allow: {report.longrepr}"
+    return report

@@ -6,10 +6,10 @@
 1
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # the name that type checkers know; importing typing for it would triple the cost of this import
 if TYPE_CHECKING:
+    from typing import Any
+
     from hansard import aio as aio
     from hansard.appends import Appended as Appended
     from hansard.appends import StreamAppend as StreamAppend
@@ -94,8 +94,10 @@ _MODULE_OF = {
 __all__ = ["__version__", "aio", *_MODULE_OF]  # noqa: PLE0604
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Import public names when they are first used, so that `import hansard` costs next to nothing."""
+    from importlib import import_module  # not needed before the first name is
+
     if name == "aio":
         return import_module("hansard.aio")
     if name not in _MODULE_OF:
