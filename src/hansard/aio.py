@@ -14,20 +14,22 @@ from typing import Any, Self, TypeVar, overload
 from uuid import UUID
 
 from hansard.appends import Append, Appended, StreamAppend, recorded_events, restored
-from hansard.errors import HansardError
-from hansard.events import Event, RecordedEvent, check_event_id
+from hansard.errors import HansardError, StoreClosed
+from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
-from hansard.limits import PAGE_STREAMS_MAX, READERS_MAX
+from hansard.limits import PAGE_STREAMS_MAX, QUEUE_APPENDS_MAX, READERS_MAX
 from hansard.names import check_name
-from hansard.query import AppendCondition, Query, check_query
+from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, Storage, Ticket
-from hansard.store import EVERYTHING, append_of, checked_parts
-from hansard.streams import ANY, StreamInfo, check_bound, check_stream
+from hansard.store import EVERYTHING, append_of, checked_parts, checked_path
+from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.drivers import AsyncSubscription
 
 _T = TypeVar("_T")
+_UNDER_WAY_MAX = QUEUE_APPENDS_MAX // 2
+_WAIT_S = 0.1
 
 
 def open(place: str | os.PathLike[str], *, read_only: bool = False, durability: str = "fsync") -> "_Opening":
@@ -74,6 +76,8 @@ class AsyncStore:
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-reader")
         self._waiters = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-waiter")
         self._outgoing: list[Ticket] = []
+        self._under_way = 0
+        self._is_closed = False
 
     # Three verbs to begin with
 
@@ -84,7 +88,7 @@ class AsyncStore:
         data: Any = None,
         *,
         metadata: Mapping[str, Any] | None = None,
-        tags: Iterable[str] = frozenset(),
+        tags: Iterable[str] = NO_TAGS,
         id: UUID | str | None = None,
     ) -> RecordedEvent:
         """See `Store.add`."""
@@ -146,13 +150,16 @@ class AsyncStore:
 
     def _stored(self, append: Append) -> "asyncio.Future[Appended]":
         future: asyncio.Future[Appended] = self._loop.create_future()
-        if not self._outgoing:
+        if not self._outgoing and self._under_way < _UNDER_WAY_MAX:
             self._loop.call_soon(self._send)
         self._outgoing.append(_AsyncTicket(append, self._settled, future))
         return future
 
     def _send(self) -> None:
-        tickets, self._outgoing = self._outgoing, []
+        """Hand over what has gathered, never more than the writer's queue takes without waiting: this is the loop's thread."""
+        room = _UNDER_WAY_MAX - self._under_way
+        tickets, self._outgoing = self._outgoing[:room], self._outgoing[room:]
+        self._under_way += len(tickets)
         try:
             self._storage.submit(tickets)
         except HansardError as error:
@@ -169,6 +176,9 @@ class AsyncStore:
             return
 
     def _resolve(self, tickets: Sequence[Ticket]) -> None:
+        self._under_way -= len(tickets)
+        if self._outgoing:
+            self._loop.call_soon(self._send)
         for ticket in tickets:
             assert isinstance(ticket, _AsyncTicket)
             if ticket.future.done():
@@ -245,7 +255,7 @@ class AsyncStore:
     def streams(self, *, category: str | None = None) -> AsyncIterator[StreamInfo]:
         """See `Store.streams`."""
         if category is not None:
-            check_name("category", category)
+            check_category(category)
         return self._stream_pages(category)
 
     async def _stream_pages(self, category: str | None) -> AsyncIterator[StreamInfo]:
@@ -266,7 +276,14 @@ class AsyncStore:
 
     async def wait(self, after: int, timeout_s: float) -> int:
         """See `Store.wait`."""
-        return await self._in_waiting_thread(self._storage.wait, check_bound("after", after), timeout_s)
+        check_bound("after", after)
+        deadline = self._loop.time() + check_timeout(timeout_s)
+        while True:
+            # In short turns, so that many who wait share the few threads.
+            left = deadline - self._loop.time()
+            head = await self._in_waiting_thread(self._storage.wait, after, max(0.0, min(left, _WAIT_S)))
+            if head > after or left <= 0:
+                return head
 
     # Keeping
 
@@ -286,10 +303,11 @@ class AsyncStore:
 
     async def backup(self, target: str | os.PathLike[str]) -> int:
         """See `Store.backup`."""
-        return await self._in_thread(self._storage.backup, os.fspath(target))
+        return await self._in_thread(self._storage.backup, checked_path("target", target))
 
     async def close(self) -> None:
         """See `Store.close`."""
+        self._is_closed = True
         await self._loop.run_in_executor(None, self._storage.close)
         self._threads.shutdown(wait=False)
         self._waiters.shutdown(wait=False)
@@ -301,8 +319,14 @@ class AsyncStore:
         await self.close()
 
     def _in_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
+        self._check_open()
         return self._loop.run_in_executor(self._threads, call, *arguments)
 
     def _in_waiting_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
         """Waiting has threads of its own, so that it never keeps a read from running."""
+        self._check_open()
         return self._loop.run_in_executor(self._waiters, call, *arguments)
+
+    def _check_open(self) -> None:
+        if self._is_closed:
+            raise StoreClosed("the store is closed; open it again")

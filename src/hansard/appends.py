@@ -7,7 +7,7 @@ import msgspec
 
 from hansard.errors import InvalidInput, InvalidType
 from hansard.events import Event, RecordedEvent, tags_text
-from hansard.limits import APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX
+from hansard.limits import APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX, TIMESTAMP_US_MAX, UUID_BYTES
 from hansard.query import AppendCondition
 from hansard.streams import ANY, ExpectedVersion, check_bound, check_expected, check_stream
 
@@ -23,7 +23,7 @@ class StreamAppend(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if self.stream is not None:
-            check_stream(self.stream)
+            _force(self, "stream", check_stream(self.stream))
         _force(self, "events", _checked_events(self.events))
         if self.expected_version is not ANY:
             check_expected(self.expected_version)
@@ -119,10 +119,18 @@ def restored(events: Iterable[RecordedEvent]) -> Append:
             raise InvalidType("events", event, "expected RecordedEvent")
     runs = groupby(given, key=lambda event: event.stream)
     parts = tuple(StreamAppend(stream, [_as_event(event) for event in run]) for stream, run in runs)
-    return check_append(Append(parts, timestamps_us=[check_bound("timestamp_us", event.timestamp_us) for event in given]))
+    return check_append(Append(parts, timestamps_us=[_checked_time(event.timestamp_us) for event in given]))
+
+
+def _checked_time(timestamp_us: int) -> int:
+    if check_bound("timestamp_us", timestamp_us) > TIMESTAMP_US_MAX:
+        raise InvalidInput("timestamp_us", timestamp_us, f"expected at most {TIMESTAMP_US_MAX}, the end of the year 9999")
+    return timestamp_us
 
 
 def _as_event(event: RecordedEvent) -> Event:
+    if not isinstance(event.id_bytes, bytes) or len(event.id_bytes) != UUID_BYTES:
+        raise InvalidInput("id_bytes", event.id_bytes, f"expected {UUID_BYTES} bytes")
     return Event(event.type, None, None, event.tags, event.id, data_json=event.data_json, metadata_json=event.metadata_json)
 
 

@@ -15,7 +15,7 @@ from hansard.serialization import check_json, decode_json, encode_json
 from hansard.streams import category_of
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_NO_TAGS: frozenset[str] = frozenset()
+NO_TAGS: frozenset[str] = frozenset()
 _EMPTY_OBJECT = b"{}"
 _force = msgspec.structs.force_setattr
 
@@ -50,7 +50,7 @@ class Event:
         type: str,
         data: Any = None,
         metadata: Mapping[str, Any] | None = None,
-        tags: Iterable[str] = _NO_TAGS,
+        tags: Iterable[str] = NO_TAGS,
         id: UUID | str | None = None,
         *,
         data_json: bytes | None = None,
@@ -59,7 +59,7 @@ class Event:
         _set_type(self, check_name("type", type))
         _set_data_json(self, _data_text(data, data_json))
         _set_metadata_json(self, _metadata_text(metadata, metadata_json))
-        _set_tags(self, check_names("tags", tags, TAGS_PER_EVENT_MAX) if tags else _NO_TAGS)
+        _set_tags(self, NO_TAGS if tags is NO_TAGS else check_names("tags", tags, TAGS_PER_EVENT_MAX))
         _set_id_bytes(self, uuid7().bytes if id is None else _id_bytes(id))
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
@@ -199,7 +199,7 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
 
     @property
     def tags(self) -> frozenset[str]:
-        return frozenset(decode_json(self.tags_json)) if self.tags_json else _NO_TAGS
+        return frozenset(decode_json(self.tags_json)) if self.tags_json else NO_TAGS
 
     @property
     def id(self) -> UUID:

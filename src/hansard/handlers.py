@@ -5,6 +5,7 @@ after all handlers of the present event, by the outermost append. One that raise
 """
 
 import inspect
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
@@ -56,6 +57,7 @@ class Dispatch:
 
     def __init__(self, handlers: Handlers) -> None:
         self.handlers = handlers
+        self.thread = threading.get_ident()
         self.is_running = True
         self._waiting: deque[RecordedEvent] = deque()
         self._raised: list[Exception] = []
@@ -140,6 +142,8 @@ async def call_handlers_async(handlers: Handlers, events: Iterable[RecordedEvent
 def _left_to_outer(handlers: Handlers, events: Iterable[RecordedEvent]) -> bool:
     running = _running.get()
     if running is None or not running.is_running or running.handlers is not handlers:
+        return False
+    if running.thread != threading.get_ident():  # a thread with a copied context handles its own events
         return False
     running.put(events, are_caused=True)
     return True

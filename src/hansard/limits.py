@@ -26,6 +26,15 @@ APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
 POSITION_MAX: Final = 2**63 - 1
 """Positions and versions are signed 64-bit integers on every engine."""
 
+TIMESTAMP_US_MAX: Final = 253_402_300_799_999_999
+"""The last microsecond of the year 9999, which calendars of programs end with."""
+
+UUID_BYTES: Final = 16
+"""The length of an event's id (RFC 9562)."""
+
+TIMEOUT_S_MAX: Final = 1_000_000_000.0
+"""How long one may wait: some thirty years; operating systems refuse more."""
+
 QUERY_ITEMS_MAX: Final = 100
 """Each item is one more index range in every page of a read."""
 
@@ -48,7 +57,8 @@ BUSY_TIMEOUT_S: Final = 30.0
 """How long an append waits for its turn (queue and write lock) before StoreBusy."""
 
 READERS_MAX: Final = 4
-"""Reading connections of one store object. More threads than this gain nothing under one interpreter lock."""
+"""Reading connections that one store object keeps, and reading threads of an async one. More gain nothing under one
+interpreter lock."""
 
 HANDLER_CASCADE_MAX: Final = 10_000
 """Events that handlers may cause by appending, counted from one append. More than this is a loop."""

@@ -7,7 +7,7 @@ from hansard.limits import NAME_CHARS_MAX
 
 
 def check_name(field: str, value: object) -> str:
-    """The name as given, or InvalidInput: text of 1 to NAME_CHARS_MAX characters, without NUL and lone surrogates."""
+    """The name as plain text, or InvalidInput: text of 1 to NAME_CHARS_MAX characters, without NUL and lone surrogates."""
     if not isinstance(value, str):
         raise InvalidType(field, value, "expected text (str)")
     if not value:
@@ -18,7 +18,7 @@ def check_name(field: str, value: object) -> str:
         raise InvalidInput(field, value, "NUL characters are not allowed")
     if not value.isascii():
         _check_encodable(field, value)
-    return value
+    return value if type(value) is str else str.__str__(value)
 
 
 def _check_encodable(field: str, value: str) -> None:

@@ -38,14 +38,14 @@ class QueryItem(msgspec.Struct, frozen=True):
     category: str | None = None
 
     def __post_init__(self) -> None:
-        if self.types:
+        if self.types is not _NONE:
             _force(self, "types", check_names("types", self.types, QUERY_NAMES_MAX))
-        if self.tags:
+        if self.tags is not _NONE:
             _force(self, "tags", check_names("tags", self.tags, QUERY_NAMES_MAX))
         if self.stream is not None:
-            check_name("stream", self.stream)
+            _force(self, "stream", check_name("stream", self.stream))
         if self.category is not None:
-            _check_category(self.category)
+            _force(self, "category", check_category(self.category))
         if self.stream is not None and self.category is not None:
             raise InvalidInput("category", self.category, "give a stream or a category, not both")
 
@@ -63,9 +63,12 @@ class QueryItem(msgspec.Struct, frozen=True):
         return ", ".join(facts)
 
 
-def _check_category(category: object) -> None:
-    if "-" in check_name("category", category):
+def check_category(category: object) -> str:
+    """A name without "-"."""
+    name = check_name("category", category)
+    if "-" in name:
         raise InvalidInput("category", category, 'a category ends before the first "-"')
+    return name
 
 
 class Query:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from hansard.errors import InvalidInput, InvalidType
+from hansard.errors import InvalidInput, InvalidType, StoreCorrupt
 from hansard.limits import JSON_DEPTH_MAX
 
 _encode = msgspec.json.Encoder().encode
@@ -28,10 +28,17 @@ def encode_json(field: str, value: object, bytes_max: int) -> bytes:
     except Exception:  # whatever the codec or a foreign __eq__ raises, the careful path names the reason
         reads_back_equal = False
     if not reads_back_equal:
-        text = _encode(_plain(field, value, 1))
+        text = _encode_plain(field, _plain(field, value, 1))
     _check_size(field, text, bytes_max)
     _check_depth(field, text)
     return text
+
+
+def _encode_plain(field: str, value: object) -> bytes:
+    try:
+        return _encode(value)
+    except Exception as error:
+        raise InvalidInput(field, value, f"cannot be written as JSON: {error}") from None
 
 
 def check_json(field: str, text: object, bytes_max: int) -> Any:
@@ -51,7 +58,10 @@ def check_json(field: str, text: object, bytes_max: int) -> Any:
 
 def decode_json(text: bytes | str) -> Any:
     """The value of JSON text that was checked before it was stored."""
-    return _decode(text)
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise StoreCorrupt(f"stored JSON does not decode ({error}); run: hansard check") from error
 
 
 def _check_size(field: str, text: bytes, bytes_max: int) -> None:
@@ -79,8 +89,10 @@ def _plain(path: str, value: object, depth: int) -> object:
     """The value with tuples as lists, or the error that names the first place that cannot be stored."""
     if depth > JSON_DEPTH_MAX + 1:
         raise InvalidInput(path.partition(".")[0].partition("[")[0], "…", f"nested deeper than {JSON_DEPTH_MAX}")
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, int):
+        return int(value)
     if isinstance(value, str):
         return _plain_text(path, value)
     if isinstance(value, float):
@@ -97,13 +109,13 @@ def _plain_text(path: str, value: str) -> str:
         value.encode()
     except UnicodeEncodeError:
         raise InvalidInput(path, value, "lone surrogates are not allowed") from None
-    return value
+    return str.__str__(value)
 
 
 def _plain_float(path: str, value: float) -> float:
     if not isfinite(value):
         raise InvalidInput(path, value, "JSON has no NaN and no infinity")
-    return value
+    return float(value)
 
 
 def _plain_key(path: str, key: object) -> str:

@@ -8,15 +8,15 @@ from uuid import UUID
 
 from hansard.appends import Append, Appended, StreamAppend, check_append, recorded_events, restored
 from hansard.errors import InvalidType
-from hansard.events import Event, RecordedEvent, check_event_id
+from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers
 from hansard.limits import PAGE_STREAMS_MAX
 from hansard.names import check_name
-from hansard.query import AppendCondition, Query, check_query
+from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, Storage
-from hansard.streams import ANY, StreamInfo, check_bound, check_stream
+from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.drivers import Subscription
 
 EVERYTHING = Query()
@@ -55,7 +55,7 @@ class Store:
         data: Any = None,
         *,
         metadata: Mapping[str, Any] | None = None,
-        tags: Iterable[str] = frozenset(),
+        tags: Iterable[str] = NO_TAGS,
         id: UUID | str | None = None,
     ) -> RecordedEvent:
         """Store one event and return it as recorded. Parameters: see Event. Raises what `append` raises.
@@ -228,7 +228,7 @@ class Store:
     def streams(self, *, category: str | None = None) -> Iterator[StreamInfo]:
         """All streams, or those of a category, in the order of their names; lazily."""
         if category is not None:
-            check_name("category", category)
+            check_category(category)
         return self._stream_pages(category)
 
     def _stream_pages(self, category: str | None) -> Iterator[StreamInfo]:
@@ -252,7 +252,7 @@ class Store:
 
     def wait(self, after: int, timeout_s: float) -> int:
         """Wait until the head is beyond a position, or the time is over. Returns the head."""
-        return self._storage.wait(check_bound("after", after), timeout_s)
+        return self._storage.wait(check_bound("after", after), check_timeout(timeout_s))
 
     # Keeping
 
@@ -272,7 +272,7 @@ class Store:
 
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the log as it is at one moment to a new file, while others append. Returns the head of the copy."""
-        return self._storage.backup(os.fspath(target))
+        return self._storage.backup(checked_path("target", target))
 
     def close(self) -> None:
         """Finish the appends under way and release files and threads. May be called again."""
@@ -283,6 +283,12 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def checked_path(field: str, path: object) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise InvalidType(field, path, "expected a path")
+    return os.fsdecode(path)
 
 
 def append_of(parts: tuple[StreamAppend, ...], condition: AppendCondition | None) -> Append:

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from hansard.errors import InvalidInput, InvalidType
-from hansard.limits import POSITION_MAX
+from hansard.limits import POSITION_MAX, TIMEOUT_S_MAX
 from hansard.names import check_name
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -68,6 +68,15 @@ def check_bound(field: str, value: object) -> int:
     if not 0 <= value <= POSITION_MAX:
         raise InvalidInput(field, value, f"expected 0 to {POSITION_MAX}")
     return value
+
+
+def check_timeout(timeout_s: object) -> float:
+    """Seconds to wait: a number from 0 to TIMEOUT_S_MAX."""
+    if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
+        raise InvalidType("timeout_s", timeout_s, "expected a number of seconds")
+    if not 0 <= timeout_s <= TIMEOUT_S_MAX:
+        raise InvalidInput("timeout_s", timeout_s, f"expected 0 to {TIMEOUT_S_MAX:g} seconds")
+    return float(timeout_s)
 
 
 def check_stream(stream: object) -> str:

@@ -5,14 +5,15 @@ own thread, without a hand-off; otherwise one writer thread, started at the firs
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
 from hansard.appends import Append, Appended
-from hansard.errors import HansardError, StorageFailed, StoreBusy, StoreClosed
+from hansard.errors import HansardError, StorageFailed, StoreBusy, StoreClosed, StoreUnusable
 from hansard.limits import BUSY_TIMEOUT_S, GROUP_APPENDS_MAX, QUEUE_APPENDS_MAX
 from hansard.storage.port import Ticket
+
+_SUBMITTED_AT_ONCE = QUEUE_APPENDS_MAX // 4
 
 WriteGroup = Callable[[Sequence[Ticket]], None]
 """Writes a group in one transaction and gives every ticket its outcome. An exception is the outcome of all without one."""
@@ -26,16 +27,22 @@ class GroupCommit:
         self._changed = threading.Condition(threading.Lock())
         self._writer: threading.Thread | None = None
         self._is_closed = False
+        self._waiting_for_room = 0
+        self._owner: int | None = None
 
     def append(self, append: Append, checked_to: int = 0) -> Appended:
         """Wait until the append is committed, or raise what refused it. `checked_to`: see Ticket."""
         ticket = Ticket(append, _nobody_waits)
         ticket.checked_to = checked_to
+        if self._owner == threading.get_ident():
+            raise StoreUnusable("an append inside an append, as from a signal handler, would wait for itself; append later")
         if not self._gathered and self._writing.acquire(blocking=False):
             try:
+                self._owner = threading.get_ident()
                 self._check_open()
                 self._write((ticket,))
             finally:
+                self._owner = None
                 self._writing.release()
         else:
             self._write_in_turn(ticket)
@@ -48,11 +55,12 @@ class GroupCommit:
         """Queue tickets for the writer thread; waits while the queue is full, then raises StoreBusy."""
         with self._changed:
             self._check_open()
-            if len(self._gathered) + len(tickets) > QUEUE_APPENDS_MAX:
-                self._wait_for_room(len(tickets))
-            self._gathered.extend(tickets)
             self._start_writer()
-            self._changed.notify_all()
+            for start in range(0, len(tickets), _SUBMITTED_AT_ONCE):
+                some = tickets[start : start + _SUBMITTED_AT_ONCE]
+                self._wait_for_room(len(some))
+                self._gathered.extend(some)
+                self._changed.notify_all()
 
     def close(self) -> None:
         """Commit what has gathered, then refuse more."""
@@ -72,16 +80,27 @@ class GroupCommit:
         settled.acquire()
 
     def _wait_for_room(self, count: int) -> None:
-        deadline = time.monotonic() + BUSY_TIMEOUT_S
-        while len(self._gathered) + count > QUEUE_APPENDS_MAX:
-            if not self._changed.wait(deadline - time.monotonic()) and time.monotonic() >= deadline:
-                raise StoreBusy(f"the writer's queue of {QUEUE_APPENDS_MAX} appends stayed full for {BUSY_TIMEOUT_S:g} s")
-            self._check_open()
+        if len(self._gathered) + count <= QUEUE_APPENDS_MAX:
+            return
+        self._waiting_for_room += 1
+        try:
+            has_room = self._changed.wait_for(
+                lambda: self._is_closed or len(self._gathered) + count <= QUEUE_APPENDS_MAX, BUSY_TIMEOUT_S
+            )
+        finally:
+            self._waiting_for_room -= 1
+        self._check_open()
+        if not has_room:
+            raise StoreBusy(f"the writer's queue of {QUEUE_APPENDS_MAX} appends stayed full for {BUSY_TIMEOUT_S:g} s")
 
     def _start_writer(self) -> None:
         if self._writer is None:
-            self._writer = threading.Thread(target=self._write_for_ever, name="hansard-writer", daemon=True)
-            self._writer.start()
+            writer = threading.Thread(target=self._write_for_ever, name="hansard-writer", daemon=True)
+            try:
+                writer.start()
+            except RuntimeError as error:
+                raise StorageFailed(f"the writer's thread cannot be started: {error}") from error
+            self._writer = writer
 
     def _write_for_ever(self) -> None:
         while group := self._next_group():
@@ -94,9 +113,8 @@ class GroupCommit:
         with self._changed:
             while not self._gathered and not self._is_closed:
                 self._changed.wait()
-            was_full = len(self._gathered) >= QUEUE_APPENDS_MAX // 2
             group = [self._gathered.popleft() for _ in range(min(len(self._gathered), GROUP_APPENDS_MAX))]
-            if was_full:
+            if self._waiting_for_room:
                 self._changed.notify_all()
             return group
 

@@ -122,6 +122,18 @@ class MemoryStorage:
         backwards: bool,
         limit: int,
     ) -> list[RecordedEvent]:
+        with self._lock:
+            return self._page_now(events, query, after, before, backwards, limit)
+
+    def _page_now(
+        self,
+        events: list[RecordedEvent],
+        query: Query | None,
+        after: int,
+        before: int | None,
+        backwards: bool,
+        limit: int,
+    ) -> list[RecordedEvent]:
         self._check_open()
         end = len(events) if before is None else min(max(before - 1, 0), len(events))
         places = range(end - 1, after - 1, -1) if backwards else range(after, end)
@@ -135,18 +147,24 @@ class MemoryStorage:
         return page
 
     def events(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
-        self._check_open()
-        return {id: copy(event) for id, event in self._known(ids).items()}
+        with self._lock:
+            self._check_open()
+            return {id: copy(event) for id, event in self._known(ids).items()}
 
     def _known(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
         by_id = self._by_id
         return {id: by_id[id] for id in ids if id in by_id}
 
     def head(self) -> int:
-        self._check_open()
-        return len(self._log)
+        with self._lock:
+            self._check_open()
+            return len(self._log)
 
     def stream(self, name: str) -> StreamInfo:
+        with self._lock:
+            return self._stream_now(name)
+
+    def _stream_now(self, name: str) -> StreamInfo:
         self._check_open()
         events = self._streams.get(name)
         if not events:
@@ -154,15 +172,15 @@ class MemoryStorage:
         return StreamInfo(name, len(events), events[-1].position, events[-1].timestamp_us)
 
     def streams(self, *, category: str | None, after: str, limit: int) -> list[StreamInfo]:
-        self._check_open()
         with self._lock:
-            names = list(self._streams)
-        wanted = (name for name in names if name > after and category in (None, category_of(name)))
-        return [self.stream(name) for name in sorted(wanted)[:limit]]
+            self._check_open()
+            wanted = [name for name in self._streams if name > after and category in (None, category_of(name))]
+            return [self._stream_now(name) for name in sorted(wanted)[:limit]]
 
     def wait(self, after: int, timeout_s: float) -> int:
         with self._appended:
             self._appended.wait_for(lambda: len(self._log) > after or self._is_closed, timeout_s)
+            self._check_open()
             return len(self._log)
 
     def check(self) -> list[str]:

@@ -15,12 +15,12 @@ def open_storage(place: str | os.PathLike[str], *, read_only: bool = False, dura
     """The engine for a place: ":memory:", or the path of a SQLite file (also as sqlite:///path)."""
     if not isinstance(place, str | os.PathLike):
         raise InvalidType("place", place, 'expected a path, a URL or ":memory:"')
-    if durability not in DURABILITIES:
+    if not isinstance(durability, str) or durability not in DURABILITIES:
         raise InvalidInput("durability", durability, f"expected one of {', '.join(DURABILITIES)}")
-    text = os.fspath(place)
-    if text == ":memory:":
+    path = _path(os.fsdecode(place))
+    if path == ":memory:":
         return _open_memory(read_only=read_only)
-    return _open_sqlite(_path(text), read_only=read_only, durability=durability)
+    return _open_sqlite(path, read_only=read_only, durability=durability)
 
 
 def _open_memory(*, read_only: bool) -> Storage:
@@ -37,12 +37,21 @@ def _open_sqlite(path: str, *, read_only: bool, durability: str) -> Storage:
     return SqliteStorage(path, read_only=read_only, synchronous=DURABILITIES[durability])
 
 
-def _path(text: str) -> str:
-    if not text or "\0" in text:
-        raise InvalidInput("place", text, 'expected a path, a URL or ":memory:"')
-    scheme, found, rest = text.partition("://")
-    if not found:
-        return text
+def _path(place: str) -> str:
+    """The path of a file, or ":memory:"."""
+    scheme, is_url, rest = place.partition("://")
+    path = _path_of_url(place, scheme, rest) if is_url else place
+    if not path or "\0" in path:
+        raise InvalidInput("place", place, 'expected a path, a URL or ":memory:"')
+    return path
+
+
+def _path_of_url(url: str, scheme: str, rest: str) -> str:
+    """sqlite:///relative/path, sqlite:////absolute/path, sqlite:///:memory:"""
     if scheme != "sqlite":
-        raise OpenFailed(f"{text}: there is no engine for {scheme}://; known are a file's path, sqlite:///path and :memory:")
-    return unquote(rest.removeprefix("/")) if not rest.startswith("//") else unquote(rest[1:])
+        raise OpenFailed(f"{url}: there is no engine for {scheme}://; known are a file's path, sqlite:///path and :memory:")
+    if not rest.startswith("/"):
+        raise InvalidInput("place", url, "a SQLite store is on no host; write sqlite:///path")
+    if "?" in rest or "#" in rest:
+        raise InvalidInput("place", url, "options are given to open(), not in the URL")
+    return unquote(rest[1:])

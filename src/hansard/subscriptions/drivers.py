@@ -1,6 +1,7 @@
 """What drives a catch-up: a loop in the caller's thread, or in an asyncio task."""
 
 import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
@@ -26,12 +27,12 @@ class Subscription:
         self._query = query
         self._catch_up = CatchUp(after)
         self._closed = threading.Event()
-        self._events = self._run()
+        self._page: deque[RecordedEvent] = deque()
 
     @property
     def is_caught_up(self) -> bool:
         """Whether the last look found no event that was not handed out."""
-        return self._catch_up.is_caught_up
+        return self._catch_up.is_caught_up and not self._page
 
     def close(self) -> None:
         self._closed.set()
@@ -40,7 +41,12 @@ class Subscription:
         return self
 
     def __next__(self) -> RecordedEvent:
-        return next(self._events)
+        """Not a generator: after an error that a later look may not meet, such as StoreBusy, the next call goes on."""
+        while not self._closed.is_set():
+            if self._page:
+                return self._page.popleft()
+            self._turn_page()
+        raise StopIteration
 
     def __enter__(self) -> Self:
         return self
@@ -48,20 +54,16 @@ class Subscription:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _run(self) -> Iterator[RecordedEvent]:
-        head = self._storage.head()
-        while not self._closed.is_set():
-            before = self._catch_up.before(head)
-            if before is None:
-                head = self._storage.wait(self._catch_up.position, _WAIT_S)
-                continue
-            page = _page(self._storage, self._query, self._catch_up.position, before)
-            for event in page:
-                if self._closed.is_set():
-                    return
-                yield event
-            self._catch_up.took(page, before)
-            head = self._storage.head()
+    def _turn_page(self) -> None:
+        """The next page; or, when there is none, a short wait."""
+        position = self._catch_up.position
+        before = self._catch_up.before(self._storage.head())
+        if before is None:
+            self._storage.wait(position, _WAIT_S)
+            return
+        page = _page(self._storage, self._query, position, before)
+        self._catch_up.took(page, before)
+        self._page.extend(page)
 
 
 class AsyncSubscription:
@@ -73,12 +75,12 @@ class AsyncSubscription:
         self._catch_up = CatchUp(after)
         self._in_thread = in_thread
         self._is_closed = False
-        self._events = self._run()
+        self._page: deque[RecordedEvent] = deque()
 
     @property
     def is_caught_up(self) -> bool:
         """Whether the last look found no event that was not handed out."""
-        return self._catch_up.is_caught_up
+        return self._catch_up.is_caught_up and not self._page
 
     async def close(self) -> None:
         self._is_closed = True
@@ -87,7 +89,12 @@ class AsyncSubscription:
         return self
 
     async def __anext__(self) -> RecordedEvent:
-        return await anext(self._events)
+        """May be cancelled, as by a timeout; the next call goes on where this one was."""
+        while not self._is_closed:
+            if self._page:
+                return self._page.popleft()
+            await self._turn_page()
+        raise StopAsyncIteration
 
     async def __aenter__(self) -> Self:
         return self
@@ -95,20 +102,15 @@ class AsyncSubscription:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    async def _run(self) -> AsyncIterator[RecordedEvent]:
-        head = await self._in_thread(self._storage.head)
-        while not self._is_closed:
-            before = self._catch_up.before(head)
-            if before is None:
-                head = await self._in_thread(self._storage.wait, self._catch_up.position, _WAIT_S)
-                continue
-            page = await self._in_thread(_page, self._storage, self._query, self._catch_up.position, before)
-            for event in page:
-                if self._is_closed:
-                    return
-                yield event
-            self._catch_up.took(page, before)
-            head = await self._in_thread(self._storage.head)
+    async def _turn_page(self) -> None:
+        position = self._catch_up.position
+        before = self._catch_up.before(await self._in_thread(self._storage.head))
+        if before is None:
+            await self._in_thread(self._storage.wait, position, _WAIT_S)
+            return
+        page = await self._in_thread(_page, self._storage, self._query, position, before)
+        self._catch_up.took(page, before)
+        self._page.extend(page)
 
 
 def _page(storage: Storage, query: Query, after: int, before: int) -> list[RecordedEvent]:

@@ -5,7 +5,6 @@ Always the standard library's driver: two SQLite libraries on one file in one pr
 
 import os
 import sqlite3
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -70,27 +69,29 @@ class Database:
     """Where the file is and how it is to be opened. Makes connections; holds none."""
 
     def __init__(self, path: str, *, read_only: bool = False, synchronous: str = "FULL") -> None:
-        self.path = path
+        # Made absolute once: connections are opened later too, when the program may stand in another folder.
+        self.path = os.path.realpath(path)
         self.is_read_only = read_only
         self._synchronous = synchronous
         self._pid = os.getpid()
         self._is_immutable = False
 
-    def connect(self, *, for_writing: bool = False) -> sqlite3.Connection:
+    def connect(self, *, for_writing: bool = False, may_create: bool = False) -> sqlite3.Connection:
         """A new connection, in autocommit mode; it may be used by any one thread at a time."""
+        mode = "ro" if self.is_read_only else "rwc" if may_create else "rw"
         cache_kib = _WRITER_CACHE_KIB if for_writing else _READER_CACHE_KIB
         with translated(self.path):
             try:
-                return self._connect(cache_kib)
+                return self._connect(mode, cache_kib)
             except sqlite3.OperationalError as error:
                 if not self._lies_on_a_read_only_disk(error):
                     raise
             self._is_immutable = True
-            return self._connect(cache_kib)
+            return self._connect(mode, cache_kib)
 
-    def _connect(self, cache_kib: int) -> sqlite3.Connection:
+    def _connect(self, mode: str, cache_kib: int) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self._uri(),
+            self._uri(mode),
             uri=True,
             timeout=BUSY_TIMEOUT_S,
             isolation_level=None,
@@ -108,10 +109,9 @@ class Database:
             raise
         return connection
 
-    def _uri(self) -> str:
-        mode = "ro" if self.is_read_only else "rwc"
+    def _uri(self, mode: str) -> str:
         immutable = "&immutable=1" if self._is_immutable else ""
-        return f"file:{quote(self.path)}?mode={mode}{immutable}"
+        return f"file:{quote(os.fsencode(self.path))}?mode={mode}{immutable}"
 
     def _lies_on_a_read_only_disk(self, error: sqlite3.OperationalError) -> bool:
         """A WAL file without its side files cannot be read from a disk that takes none, except as one that never changes."""
@@ -120,7 +120,7 @@ class Database:
             and base_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
             and os.path.isfile(self.path)
             and not os.path.exists(f"{self.path}-wal")
-            and not os.access(os.path.dirname(os.path.abspath(self.path)), os.W_OK)
+            and bool(os.statvfs(self.path).f_flag & os.ST_RDONLY)
         )
 
     def check_process(self) -> None:
@@ -130,29 +130,34 @@ class Database:
 
 
 class Readers:
-    """A few connections, each lent to one thread at a time."""
+    """Connections, each lent to one thread at a time; a few are kept for the next one."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._free: deque[sqlite3.Connection] = deque()
-        self._permits = threading.Semaphore(READERS_MAX)
         self._is_closed = False
 
     @contextmanager
     def connection(self) -> Iterator[sqlite3.Connection]:
         self._database.check_process()
-        with self._permits:
-            if self._is_closed:
-                raise StoreClosed("the store is closed; open it again")
-            connection = self._free.pop() if self._free else self._database.connect()
-            try:
-                with translated(self._database.path):
-                    yield connection
-            finally:
-                self._give_back(connection)
+        if self._is_closed:
+            raise StoreClosed("the store is closed; open it again")
+        connection = self._taken()
+        try:
+            with translated(self._database.path):
+                yield connection
+        finally:
+            self._give_back(connection)
+
+    def _taken(self) -> sqlite3.Connection:
+        try:
+            return self._free.pop()
+        except IndexError:
+            return self._database.connect()
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
-        if self._is_closed:
+        """A connection that was interrupted in a transaction would stay at that moment of the log: it is not kept."""
+        if self._is_closed or connection.in_transaction or len(self._free) >= READERS_MAX:
             connection.close()
         else:
             self._free.append(connection)
@@ -196,10 +201,10 @@ def named(path: str, error: sqlite3.Error) -> HansardError:
 
 def _cannot_open(path: str) -> HansardError:
     folder = Path(path).absolute().parent
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         return NotAStore(f"{path}: is a folder, not a store")
     if not folder.is_dir():
         return StoreNotFound(f"{path}: there is no folder {folder}")
-    if not Path(path).exists() and os.access(folder, os.W_OK):
+    if not os.path.exists(path) and os.access(folder, os.W_OK):
         return StoreNotFound(f"{path}: there is no store here")
     return StoreReadOnly(f"{path}: no permission to open it")

@@ -85,11 +85,12 @@ def read(
 def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
     """One moment of the log for several statements. Without it, a kind that appears between two statements would be
     skipped, while events after it are returned."""
-    connection.execute("BEGIN")
     try:
+        connection.execute("BEGIN")
         yield
     finally:
-        connection.execute("COMMIT")
+        if connection.in_transaction:
+            connection.execute("COMMIT")
 
 
 def _read_paths(

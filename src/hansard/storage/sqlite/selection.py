@@ -16,12 +16,16 @@ from typing import NamedTuple
 
 import msgspec
 
+from hansard.limits import TAGS_PER_EVENT_MAX
 from hansard.query import Query, QueryItem
 from hansard.storage.sqlite.connection import Connection, TagCounts
 from hansard.storage.sqlite.tags import signature
 
 _COUNTS = (16, 256, 4_096)
 """Bounds of the counts that find the rarest tag."""
+
+_PATHS_MAX = 200
+"""Paths of one statement; SQLite joins at most 500."""
 
 _KIND_PATHS_MAX = 32
 """Kinds that get a path each, which is read in order; more share one."""
@@ -39,28 +43,37 @@ class Path(NamedTuple):
 
 def paths_of(connection: sqlite3.Connection, query: Query, after: int) -> list[Path]:
     """The paths to all events that match; none if nothing can match. `after` only helps to choose the rarest tag."""
-    return [path for item in query.items for path in _item_paths(connection, item, after)]
+    paths = [path for item in query.items for path in _item_paths(connection, item, after, _KIND_PATHS_MAX)]
+    if len(paths) > _PATHS_MAX:
+        paths = [path for item in query.items for path in _item_paths(connection, item, after, 1)]
+    return paths
 
 
-def _item_paths(connection: sqlite3.Connection, item: QueryItem, after: int) -> list[Path]:
+def _item_paths(connection: sqlite3.Connection, item: QueryItem, after: int, kind_paths_max: int) -> list[Path]:
+    if len(item.tags) > TAGS_PER_EVENT_MAX:
+        return []  # no event carries so many
     kinds = _kinds(connection, item)
     if kinds is not None and not kinds and item.category is None:
         return []
     if item.stream is not None:
         return _stream_path(connection, item.stream, kinds, item.tags)
-    paths = [] if kinds is not None and not kinds else _kind_or_tag_path(connection, kinds, sorted(item.tags), after)
+    paths = (
+        [] if kinds is not None and not kinds else _kind_or_tag_path(connection, kinds, sorted(item.tags), after, kind_paths_max)
+    )
     if item.category is not None:
         # A stream whose name has no "-" is a category of its own; its kinds carry the category ''.
         paths += _stream_path(connection, item.category, _kinds_of_types(connection, item.types), item.tags)
     return paths
 
 
-def _kind_or_tag_path(connection: sqlite3.Connection, kinds: Sequence[int] | None, tags: Sequence[str], after: int) -> list[Path]:
+def _kind_or_tag_path(
+    connection: sqlite3.Connection, kinds: Sequence[int] | None, tags: Sequence[str], after: int, kind_paths_max: int
+) -> list[Path]:
     if tags:
         return _tag_path(connection, tags, kinds, after)
     if kinds is None:
         return [Path("event", "TRUE", (), True)]
-    if len(kinds) > _KIND_PATHS_MAX:
+    if len(kinds) > kind_paths_max:
         return [Path("event INDEXED BY event_by_kind", *_among("kind", kinds), False)]
     return [Path("event INDEXED BY event_by_kind", "kind = ?", (kind,), True) for kind in kinds]
 

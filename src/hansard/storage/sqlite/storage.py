@@ -1,12 +1,13 @@
 """The SQLite engine: puts writer, readers and wake-ups together behind the port."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from hansard.appends import Append, Appended
-from hansard.errors import StoreReadOnly
+from hansard.errors import HansardError, StoreClosed, StoreReadOnly
 from hansard.events import RecordedEvent
 from hansard.limits import POLL_INTERVAL_S
 from hansard.query import Query
@@ -51,7 +52,13 @@ class SqliteStorage:
         )
 
     def _prepare(self) -> None:
-        connection = self._database.connect()
+        if (
+            not self._database.is_read_only
+            and os.path.exists(self._database.path)
+            and not os.access(self._database.path, os.W_OK)
+        ):
+            raise StoreReadOnly(f"{self._database.path}: no permission to write; open it with read_only=True")
+        connection = self._database.connect(may_create=True)
         try:
             with translated(self._database.path):
                 if self._database.is_read_only:
@@ -80,13 +87,19 @@ class SqliteStorage:
             self._checkers = ThreadPoolExecutor(2, thread_name_prefix="hansard-conditions")
 
         def work() -> None:
-            ticket.checked_to = self._checked_to(ticket.append)
-            commits.submit((ticket,))
+            try:
+                ticket.checked_to = self._checked_to(ticket.append)
+                commits.submit((ticket,))
+            except HansardError as error:
+                ticket.error = error
+                ticket.settled((ticket,))
 
         self._checkers.submit(work)
 
     def _open_commits(self) -> GroupCommit:
         self._database.check_process()
+        if self._is_closed:
+            raise StoreClosed("the store is closed; open it again")
         if self._commits is None:
             raise StoreReadOnly(f"{self._database.path} was opened read-only")
         return self._commits

@@ -22,7 +22,7 @@ from hansard.query import AppendCondition
 from hansard.storage.port import Ticket
 from hansard.storage.sqlite import reader
 from hansard.storage.sqlite.checksum import checksum
-from hansard.storage.sqlite.connection import CHECKPOINT_PAGES, Database, named
+from hansard.storage.sqlite.connection import CHECKPOINT_PAGES, Database, base_code, named
 from hansard.storage.sqlite.tags import signature
 from hansard.streams import category_of
 
@@ -41,6 +41,7 @@ _KIND = "SELECT id FROM kind WHERE type = ? AND category = ?"
 
 _STREAMS_REMEMBERED_MAX = 100_000
 _PAD_FROM_COMMITS = 16
+_CAUSED_BY_ONE_APPEND = {sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_RANGE, sqlite3.SQLITE_NOMEM}
 _PAD_STEP_BYTES = 1024 * 1024
 _PAD_TO_BYTES = CHECKPOINT_PAGES * 4_120
 
@@ -72,7 +73,10 @@ class Writer:
             except sqlite3.IntegrityError:
                 outcomes = self._commit(tickets, is_careful=True)
         except sqlite3.Error as error:
-            raise named(self._database.path, error) from error
+            if len(tickets) == 1 or base_code(error) not in _CAUSED_BY_ONE_APPEND:
+                raise named(self._database.path, error) from error
+            self._write_one_by_one(tickets)
+            return
         for ticket, outcome in zip(tickets, outcomes, strict=True):
             if isinstance(outcome, Appended):
                 ticket.appended = outcome
@@ -80,13 +84,23 @@ class Writer:
                 ticket.error = outcome
         self._padding.after_commit()
 
+    def _write_one_by_one(self, tickets: Sequence[Ticket]) -> None:
+        """One append made a statement fail: it must not harm the others of its group."""
+        for ticket in tickets:
+            try:
+                self.write_group((ticket,))
+            except HansardError as error:
+                ticket.error = error
+
     def close(self) -> None:
         self._connection.close()
 
     def _commit(self, tickets: Sequence[Ticket], *, is_careful: bool) -> list[Appended | HansardError]:
-        # Always IMMEDIATE: a transaction that reads before it asks for the write lock can fail at once, whatever the timeout.
-        self._connection.execute("BEGIN IMMEDIATE")
+        if self._connection.in_transaction:  # a roll-back was interrupted
+            self._roll_back()
         try:
+            # Always IMMEDIATE: a transaction that reads before it asks for the write lock can fail at once, whatever the timeout.
+            self._connection.execute("BEGIN IMMEDIATE")
             self._refresh()
             outcomes = [self._outcome(ticket, is_careful) for ticket in tickets]
             self._flush()
