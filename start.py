@@ -26,6 +26,8 @@ def main() -> int:
         prepare("test")
         return run("-m", "pytest", *(arguments[1:] or ["-q"]))
     prepare("")
+    if arguments == ["demo"]:
+        arguments += ["--repository", str(HERE)]
     return run("-m", "hansard", *arguments)
 
 
@@ -46,7 +48,9 @@ def prepare(extra: str) -> None:
 
 
 def run(*arguments: str) -> int:
-    return subprocess.run([str(PYTHON), *arguments], cwd=HERE if arguments[1] == "pytest" else None, check=False).returncode
+    environment = {**os.environ, "HANSARD_PROGRAM": f"python3 {sys.argv[0]}"}
+    folder = HERE if arguments[1] == "pytest" else None
+    return subprocess.run([str(PYTHON), *arguments], cwd=folder, env=environment, check=False).returncode
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, NoReturn, Self, TypeVar, overload
 from uuid import UUID
 
 from hansard.appends import Append, Appended, StreamAppend, recorded_events, restored
@@ -41,6 +41,9 @@ class _Opening:
     def __init__(self, open_it: Callable[[], Storage]) -> None:
         self._open_it = open_it
         self._store: AsyncStore | None = None
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{name}: the store is not open yet; write `async with open(…) as store` or `store = await open(…)`")
 
     def __await__(self) -> Generator[Any, None, "AsyncStore"]:
         return self._opened().__await__()

@@ -4,6 +4,7 @@ The log is the history of the git repository one stands in: a commit is one atom
 that it touched. Or any other log, given as a file.
 """
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -89,24 +90,21 @@ def _show_reactions(out: Console, reactions: Counter[str]) -> None:
     for type, count in reactions.most_common(_SHOWN):
         out.print(f"  {count:>8,} x {type}", markup=False)
     if not reactions:
-        out.print("  nothing new was stored, so no handler was called")
+        out.print("  all was stored before, so no handler was called; remove the store's file to see it again", soft_wrap=True)
 
 
 def _show_log(store: Store, out: Console) -> None:
     out.print("\n[bold]3. Read back[/]: the last events, the longest stream, one type")
     last = list(store.read(backwards=True, limit=_SHOWN))
-    out.print(table("the last events of the log", EVENT_COLUMNS, [_short(event_row(event)) for event in last]))
+    out.print(table("the last events of the log", EVENT_COLUMNS, [event_row(event) for event in last]))
     longest = max(store.streams(), key=lambda stream: stream.version)
     first = store.read_stream(longest.name, limit=_SHOWN)
-    title = f"\nthe longest stream, {longest.name}: its first events of {longest.version:,}"
-    out.print(table(title, EVENT_COLUMNS, [_short(event_row(event)) for event in first]))
+    shown = min(_SHOWN, longest.version)
+    title = f"\nthe longest stream, the first {shown} of {longest.version:,} events: {longest.name}"
+    out.print(table(title, EVENT_COLUMNS, [event_row(event) for event in first]))
     type = last[0].type
     out.print(f"\n  events of type {type!r}: {_timed(lambda: sum(1 for _ in store.read(Query(types={type}))))}", markup=False)
     out.print(f"  events in the whole log: {_timed(lambda: sum(1 for _ in store.read()))}", markup=False)
-
-
-def _short(row: Sequence[object]) -> Sequence[object]:
-    return [*row[:-1], str(row[-1])[:60]]
 
 
 def _timed(count: Callable[[], int]) -> str:
@@ -121,7 +119,11 @@ def _check(store: Store, out: Console, place: str) -> None:
         out.print(f"  {problem}", markup=False)
     if not problems:
         out.print(f"  all {store.head():,} events are whole")
-    out.print(
-        f"\nThe store is {place}. Look on:  hansard read {place}   hansard streams {place}   hansard stats {place}",
-        markup=False,
-    )
+    out.print(f"\nThe store is {place}. Look on:", markup=False)
+    for command in ("read", "streams", "stats"):
+        out.print(f"  {_program()} {command} {place}", markup=False, soft_wrap=True)
+
+
+def _program() -> str:
+    """How this command was started, so that the next one can be started the same way."""
+    return os.environ.get("HANSARD_PROGRAM", "hansard")

@@ -153,7 +153,11 @@ def export(
             export_log(store, sys.stdout.buffer, query=query, after=after, before=before)
             return
         with _new_file(target) as out:
-            count = export_log(store, out, query=query, after=after, before=before)
+            try:
+                count = export_log(store, out, query=query, after=after, before=before)
+            except BaseException:
+                Path(target).unlink(missing_ok=True)  # half an export would look like a whole one
+                raise
     click.echo(f"{target}: {count:,} events", err=True)
 
 

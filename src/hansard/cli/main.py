@@ -40,10 +40,18 @@ for command in (demo, append, read, tail, streams, stats, import_, export, check
 def run() -> None:
     """Run a command; errors are one line on stderr and an exit code."""
     try:
-        code = hansard.main(standalone_mode=False)
+        with hansard.make_context("hansard", sys.argv[1:]) as context:
+            code = hansard.invoke(context)
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 0
     except click.ClickException as error:
         _complain(_first_line(error.format_message()))
         code = 2
+    except click.exceptions.Exit as stop:
+        code = stop.exit_code
     except (KeyboardInterrupt, click.Abort):
         code = _INTERRUPTED
     except BrokenPipeError:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import click
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
@@ -18,6 +19,7 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 
 _DATA_CHARS = 200
 _PIPE_COLUMNS = 160
+_COLUMN_MIN = 8
 
 
 def format_options(command: CommandT) -> CommandT:
@@ -29,12 +31,16 @@ def format_options(command: CommandT) -> CommandT:
 
 
 def wants_json(as_json: bool | None) -> bool:
-    return not sys.stdout.isatty() if as_json is None else as_json
+    return not _is_terminal() if as_json is None else as_json
 
 
 def console() -> Console:
     """The terminal; a table that goes elsewhere gets room enough."""
-    return Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    return Console(highlight=False, width=None if _is_terminal() else _PIPE_COLUMNS)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def print_json(value: object) -> None:
@@ -45,27 +51,34 @@ def write_line(line: bytes) -> None:
     sys.stdout.buffer.write(line)
 
 
-_RATIOS = {"data": 3, "stream": 2}
-
-
 def table(title: str | None, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
     """Columns whose names begin with "#" hold numbers."""
-    drawn = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    drawn = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for column in columns:
         is_number = column.startswith("#")
-        # Numbers and times are shown whole; of names and data, what there is room for.
-        width = len("2026-01-01 00:00:00") if column == "time" else None
-        drawn.add_column(
-            column.removeprefix("#"),
-            justify="right" if is_number else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            min_width=width,
-            ratio=_RATIOS.get(column),
-        )
-    for row in rows:
-        drawn.add_row(*[f"{cell:,}" if isinstance(cell, int) else escape(visible(str(cell))) for cell in row])
+        drawn.add_column(column.removeprefix("#"), justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
+    texts = [[f"{cell:,}" if isinstance(cell, int) else visible(str(cell)) for cell in row] for row in rows]
+    for drawn_column, width in zip(drawn.columns, _widths(columns, texts), strict=True):
+        drawn_column.width = width
+    for row in texts:
+        drawn.add_row(*[escape(text) for text in row])
     return drawn
+
+
+def _widths(columns: Sequence[str], texts: Sequence[Sequence[str]]) -> list[int]:
+    """Every column as wide as its content; where that is too much, data is cut first, then names, never numbers and times."""
+    widths = [
+        max([cell_len(column.removeprefix("#")), *[cell_len(row[place]) for row in texts]])
+        for place, column in enumerate(columns)
+    ]
+    excess = sum(widths) + 2 * (len(widths) - 1) - console().width
+    for name in ("data", "value", "stream", "name", "type"):
+        if excess > 0 and name in columns:
+            place = columns.index(name)
+            cut = min(excess, max(0, widths[place] - _COLUMN_MIN))
+            widths[place] -= cut
+            excess -= cut
+    return widths
 
 
 def visible(text: str) -> str:

@@ -38,8 +38,15 @@ def read(
     wanted = _TABLE_EVENTS if limit is None and not in_json else limit
     query = query_of(types, tags, category, stream)
     with open(place, read_only=True) as store:
-        print_events(store.read(query, after=after, before=before, backwards=backwards, limit=wanted), as_json=in_json)
-        if wanted != limit and store.head() > _TABLE_EVENTS:
+        events = store.read(query, after=after, before=before, backwards=backwards, limit=wanted)
+        if in_json:
+            print_events(events, as_json=True)
+            return
+        shown = list(events)
+        print_events(shown, as_json=False)
+        if not shown:
+            click.echo("(no event matches)", err=True)
+        elif wanted != limit and len(shown) == _TABLE_EVENTS:
             click.echo(f"(at most {_TABLE_EVENTS} events are shown; --limit shows more)", err=True)
 
 
@@ -63,6 +70,8 @@ def tail(
     in_json = wants_json(as_json)
     with open(place, read_only=True) as store:
         start = store.head() if after is None else after
+        if limit == 0:
+            return
         with store.subscribe(query_of(types, tags, category, stream), after=start) as events:
             for count, event in enumerate(events, 1):
                 write_line(line_of(event) if in_json else f"{event_line(event)}\n".encode())

@@ -9,12 +9,18 @@ import msgspec
 from hansard.errors import InvalidInput
 from hansard.interchange.records import BadRecord
 
+_START = b'{"place":'
+
 
 class Rejects:
     def __init__(self, path: str | os.PathLike[str], *, of: str | os.PathLike[str]) -> None:
         self._path = os.fspath(path)
         if os.path.exists(self._path) and os.path.samefile(self._path, of):
             raise InvalidInput("rejects", self._path, "is the file to be imported; give another one")
+        if os.path.exists(self._path) and not _holds_rejects(self._path):
+            raise InvalidInput(
+                "rejects", self._path, "there is a file of this name already, and it holds no rejects; give another one"
+            )
         self._file: BinaryIO | None = None
         self.count = 0
 
@@ -39,3 +45,12 @@ class Rejects:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._file is not None:
             self._file.close()
+
+
+def _holds_rejects(path: str) -> bool:
+    """Whether a file was written by an earlier import, so that it may be written anew."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(len(_START)) in (_START, b"")
+    except OSError:
+        return False

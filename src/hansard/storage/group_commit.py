@@ -22,7 +22,7 @@ WriteGroup = Callable[[Sequence[Ticket]], None]
 class GroupCommit:
     def __init__(self, write_group: WriteGroup) -> None:
         self._write_group = write_group
-        self._writing = threading.Lock()
+        self._writing = threading.RLock()  # re-entrant, so that a signal handler finds out instead of waiting for itself
         self._gathered: deque[Ticket] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._writer: threading.Thread | None = None
@@ -38,11 +38,9 @@ class GroupCommit:
             raise StoreUnusable("an append inside an append, as from a signal handler, would wait for itself; append later")
         if not self._gathered and self._writing.acquire(blocking=False):
             try:
-                self._owner = threading.get_ident()
                 self._check_open()
-                self._write((ticket,))
+                self._write_here(ticket)
             finally:
-                self._owner = None
                 self._writing.release()
         else:
             self._write_in_turn(ticket)
@@ -71,6 +69,13 @@ class GroupCommit:
             self._writer.join()
         with self._writing:
             pass
+
+    def _write_here(self, ticket: Ticket) -> None:
+        self._owner = threading.get_ident()
+        try:
+            self._write((ticket,))
+        finally:
+            self._owner = None
 
     def _write_in_turn(self, ticket: Ticket) -> None:
         settled = threading.Lock()

@@ -79,6 +79,8 @@ class Database:
     def connect(self, *, for_writing: bool = False, may_create: bool = False) -> sqlite3.Connection:
         """A new connection, in autocommit mode; it may be used by any one thread at a time."""
         mode = "ro" if self.is_read_only else "rwc" if may_create else "rw"
+        if os.path.isdir(self.path):
+            raise NotAStore(f"{self.path}: is a folder, not a store")
         cache_kib = _WRITER_CACHE_KIB if for_writing else _READER_CACHE_KIB
         with translated(self.path):
             try:
