@@ -337,19 +337,11 @@ def test_subclasses_of_plain_values_are_stored_as_plain_values() -> None:
         store.add("a-1", "one", 10**5_000)
 
 
-def test_a_file_that_may_not_be_written_is_refused_at_open(place: Path) -> None:
+def test_a_file_that_may_not_be_written_is_refused_at_open(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program would learn only at its first append that it may not append."""
     hansard.open(place).close()
-    place.chmod(0o400)
-    if os.access(place, os.W_OK):
-        code = f"import os, hansard; os.setuid(65534); hansard.open({str(place)!r})"
-        place.parent.chmod(0o777)
-        for folder in place.parents:
-            if not os.stat(folder).st_mode & 0o001:
-                folder.chmod(os.stat(folder).st_mode | 0o001)
-        place.chmod(0o444)
-        ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-        assert "no permission to write" in ran.stderr or "ModuleNotFoundError" in ran.stderr or "PermissionError" in ran.stderr
-    else:
-        with pytest.raises(hansard.StoreReadOnly, match="no permission"):
-            hansard.open(place)
+    # As for a user without the right to write; the tests may run as one whom nothing is forbidden.
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    with pytest.raises(hansard.StoreReadOnly, match="no permission to write"):
+        hansard.open(place)
+    hansard.open(place, read_only=True).close()
