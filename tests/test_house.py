@@ -14,7 +14,7 @@ FLOORS = [
     {"events", "query"},
     {"appends"},
     {"consistency", "subscriptions.catch_up", "reading"},
-    {"storage.port"},
+    {"storage.port", "storage.clock"},
     {"storage.group_commit"},
     {"storage.memory", "storage.sqlite"},
     {"storage.opening"},

@@ -1,7 +1,6 @@
 """The memory engine: the contract in its shortest form. Other engines are compared with it; nothing here is durable."""
 
 import threading
-import time
 from collections.abc import Callable, Sequence
 from copy import copy
 
@@ -10,12 +9,9 @@ from hansard.appends import Append, Appended
 from hansard.errors import AppendConditionFailed, CapabilityMissing, HansardError, StoreClosed
 from hansard.events import Event, RecordedEvent, tags_text
 from hansard.query import AppendCondition, Query
+from hansard.storage.clock import now_us
 from hansard.storage.port import Capability, Ticket
 from hansard.streams import StreamInfo, category_of
-
-
-def now_us() -> int:
-    return time.time_ns() // 1_000
 
 
 class MemoryStorage:
@@ -105,27 +101,17 @@ class MemoryStorage:
     # Reading. What is handed out are copies: a reader that changes decoded data changes nothing here.
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
-        return self._page(self._log, query, after, before, backwards, limit)
+        with self._lock:
+            return self._page(self._log, query, after, before, backwards, limit)
 
     def read_stream(
         self, stream: str, *, after_version: int, before_version: int | None, backwards: bool, limit: int
     ) -> list[RecordedEvent]:
-        of_stream = self._streams.get(stream, [])
-        return self._page(of_stream, None, after_version, before_version, backwards, limit)
+        with self._lock:
+            of_stream = self._streams.get(stream, [])
+            return self._page(of_stream, None, after_version, before_version, backwards, limit)
 
     def _page(
-        self,
-        events: list[RecordedEvent],
-        query: Query | None,
-        after: int,
-        before: int | None,
-        backwards: bool,
-        limit: int,
-    ) -> list[RecordedEvent]:
-        with self._lock:
-            return self._page_now(events, query, after, before, backwards, limit)
-
-    def _page_now(
         self,
         events: list[RecordedEvent],
         query: Query | None,

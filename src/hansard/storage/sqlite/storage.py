@@ -11,11 +11,12 @@ from hansard.errors import HansardError, StoreClosed, StoreReadOnly
 from hansard.events import RecordedEvent
 from hansard.limits import POLL_INTERVAL_S
 from hansard.query import Query
+from hansard.storage.clock import now_us
 from hansard.storage.group_commit import GroupCommit
 from hansard.storage.port import Capability, Ticket
 from hansard.storage.sqlite import backup, check, reader, schema
 from hansard.storage.sqlite.connection import Database, Readers, translated
-from hansard.storage.sqlite.writer import Writer, now_us
+from hansard.storage.sqlite.writer import Writer
 from hansard.streams import StreamInfo
 
 _SHORT_RANGE = 256

@@ -8,7 +8,6 @@ written, which SQLite's data_version tells.
 
 import os
 import sqlite3
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from math import inf
@@ -300,7 +299,3 @@ class _WalPadding:
             connection.execute("ROLLBACK")
         with open(self._wal, "rb+") as wal:
             os.fsync(wal.fileno())
-
-
-def now_us() -> int:
-    return time.time_ns() // 1_000
