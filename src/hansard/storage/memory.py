@@ -27,6 +27,7 @@ class MemoryStorage:
         self._by_id: dict[bytes, RecordedEvent] = {}
         self._lock = threading.Lock()
         self._appended = threading.Condition(self._lock)
+        self._waiting = 0
         self._is_closed = False
 
     # Appending
@@ -35,8 +36,8 @@ class MemoryStorage:
         with self._lock:
             self._check_open()
             consistency.check_ids_once(append)
-            known = self._known([event.id_bytes for part in append.parts for event in part.events])
-            if (place := consistency.repeated(append, known)) is not None:
+            ids = [event.id_bytes for part in append.parts for event in part.events]
+            if not self._by_id.keys().isdisjoint(ids) and (place := consistency.repeated(append, self._known(ids))):
                 return place
             self._check_versions(append)
             if append.condition is not None:
@@ -67,18 +68,20 @@ class MemoryStorage:
                 raise AppendConditionFailed(condition.fail_if, condition.after, event.position, event.type)
 
     def _store(self, append: Append) -> Appended:
-        first = len(self._log) + 1
-        last_us = self._log[-1].timestamp_us if self._log else 0
+        log = self._log
+        before = len(log)
+        last_us = log[-1].timestamp_us if log else 0
         count = sum([len(part.events) for part in append.parts])
-        times = iter(consistency.commit_times(append, count, now_us=self._clock_us(), last_us=last_us))
+        times = consistency.commit_times(append, count, now_us=self._clock_us(), last_us=last_us)
         versions: dict[str, int] = {}
         for part in append.parts:
             for event in part.events:
-                self._record(part.stream, event, next(times))
+                self._record(part.stream, event, times[len(log) - before])
             if part.stream is not None:
                 versions[part.stream] = len(self._streams[part.stream])
-        self._appended.notify_all()
-        return consistency.placed(first, len(self._log), versions, self._log[-1].timestamp_us)
+        if self._waiting:
+            self._appended.notify_all()
+        return consistency.placed(before + 1, len(log), versions, times[-1])
 
     def _record(self, stream: str | None, event: Event, time_us: int) -> None:
         of_stream = self._streams.setdefault(stream, []) if stream is not None else None
@@ -165,7 +168,11 @@ class MemoryStorage:
 
     def wait(self, after: int, timeout_s: float) -> int:
         with self._appended:
-            self._appended.wait_for(lambda: len(self._log) > after or self._is_closed, timeout_s)
+            self._waiting += 1
+            try:
+                self._appended.wait_for(lambda: len(self._log) > after or self._is_closed, timeout_s)
+            finally:
+                self._waiting -= 1
             self._check_open()
             return len(self._log)
 
