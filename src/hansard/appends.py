@@ -151,7 +151,7 @@ def recorded_events(append: Append, appended: Appended) -> list[RecordedEvent]:
                     part.stream,
                     None if part.stream is None else versions[part.stream],
                     event.type,
-                    appended.timestamp_us,
+                    appended.timestamp_us if append.timestamps_us is None else append.timestamps_us[len(recorded)],
                     event.id_bytes,
                     tags_text(event.tags) if event.tags else None,
                     event.metadata_json,

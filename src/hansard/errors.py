@@ -7,6 +7,7 @@ HansardError
 │   ├── WrongExpectedVersion
 │   ├── AppendConditionFailed
 │   └── DuplicateEventId
+├── InlineFailed                        an inline projection raised inside the append; nothing was stored
 ├── HandlersFailed (also ExceptionGroup)  the events are stored; one or more handlers raised
 ├── HandlerLoop                         inside HandlersFailed: handlers caused more and more events
 ├── OpenFailed                          the store could not be opened
@@ -119,6 +120,19 @@ class DuplicateEventId(Conflict):
     def __str__(self) -> str:
         place = "" if self.position is None else f" at position {self.position}"
         return f"event id {self.id}{place}: {self.reason}; give new events new ids"
+
+
+class InlineFailed(HansardError):
+    """An inline projection raised while the append was being stored, so nothing was. Its own error is the cause."""
+
+    code = "inline-failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"nothing was stored, because an inline projection failed: {self.reason}"
 
 
 class HandlersFailed(HansardError, ExceptionGroup[Exception]):
@@ -259,6 +273,7 @@ EXIT_CODES: Final[dict[str, int]] = {
     "wrong-expected-version": 3,
     "append-condition-failed": 3,
     "duplicate-event-id": 3,
+    "inline-failed": 4,
     "handlers-failed": 4,
     "handler-loop": 4,
     "open-failed": 5,

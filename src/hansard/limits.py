@@ -47,6 +47,9 @@ PAGE_EVENTS_MAX: Final = 500
 PAGE_STREAMS_MAX: Final = 1_000
 """Streams an engine lists at once."""
 
+PAGE_DOCUMENTS_MAX: Final = 1_000
+"""Documents an engine lists at once."""
+
 GROUP_APPENDS_MAX: Final = 1_024
 """Appends committed together. More would lengthen the wait of the first without raising the rate."""
 

@@ -7,6 +7,7 @@ own thread, without a hand-off; otherwise one writer thread, started at the firs
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from hansard.appends import Append, Appended
 from hansard.errors import HansardError, StorageFailed, StoreBusy, StoreClosed, StoreUnusable
@@ -15,6 +16,7 @@ from hansard.storage.port import Ticket
 
 _SUBMITTED_AT_ONCE = QUEUE_APPENDS_MAX // 4
 
+_ResultT = TypeVar("_ResultT")
 WriteGroup = Callable[[Sequence[Ticket]], None]
 """Writes a group in one transaction and gives every ticket its outcome. An exception is the outcome of all without one."""
 
@@ -34,12 +36,11 @@ class GroupCommit:
         """Wait until the append is committed, or raise what refused it. `checked_to`: see Ticket."""
         ticket = Ticket(append, _nobody_waits)
         ticket.checked_to = checked_to
-        if self._owner == threading.get_ident():
-            raise StoreUnusable("an append inside an append, as from a signal handler, would wait for itself; append later")
+        self._check_not_inside()
         if not self._gathered and self._writing.acquire(blocking=False):
             try:
                 self._check_open()
-                self._write_here(ticket)
+                self._write((ticket,))
             finally:
                 self._writing.release()
         else:
@@ -48,6 +49,24 @@ class GroupCommit:
             raise ticket.error
         assert ticket.appended is not None
         return ticket.appended
+
+    def exclusively(self, work: Callable[[], _ResultT]) -> _ResultT:
+        """Do other work that writes, while no group is being written."""
+        self._check_not_inside()
+        with self._writing:
+            self._check_open()
+            self._owner = threading.get_ident()
+            try:
+                return work()
+            finally:
+                self._owner = None
+
+    def _check_not_inside(self) -> None:
+        if self._owner == threading.get_ident():
+            raise StoreUnusable(
+                "this thread is inside a transaction of this store: append with the transaction that you were given "
+                "(in a signal handler: append later)"
+            )
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
         """Queue tickets for the writer thread; waits while the queue is full, then raises StoreBusy."""
@@ -69,13 +88,6 @@ class GroupCommit:
             self._writer.join()
         with self._writing:
             pass
-
-    def _write_here(self, ticket: Ticket) -> None:
-        self._owner = threading.get_ident()
-        try:
-            self._write((ticket,))
-        finally:
-            self._owner = None
 
     def _write_in_turn(self, ticket: Ticket) -> None:
         settled = threading.Lock()
@@ -124,6 +136,7 @@ class GroupCommit:
             return group
 
     def _write(self, group: Sequence[Ticket]) -> None:
+        self._owner = threading.get_ident()
         try:
             self._write_group(group)
         except HansardError as error:
@@ -132,6 +145,8 @@ class GroupCommit:
             failure = StorageFailed(f"the writer failed: {type(error).__name__}: {error}")
             failure.__cause__ = error
             _fail(group, failure)
+        finally:
+            self._owner = None
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -1,16 +1,18 @@
 """The memory engine: the contract in its shortest form. Other engines are compared with it; nothing here is durable."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
+from heapq import nsmallest
+from typing import Any
 
 from hansard import consistency
-from hansard.appends import Append, Appended
-from hansard.errors import AppendConditionFailed, CapabilityMissing, HansardError, StoreClosed
+from hansard.appends import Append, Appended, recorded_events
+from hansard.errors import AppendConditionFailed, CapabilityMissing, HansardError, InlineFailed, StoreClosed, StoreUnusable
 from hansard.events import Event, RecordedEvent, tags_text
 from hansard.query import AppendCondition, Query
 from hansard.storage.clock import now_us
-from hansard.storage.port import Capability, Ticket
+from hansard.storage.port import Capability, InlineHook, ResultT, Ticket, Transaction
 from hansard.streams import StreamInfo, category_of
 
 
@@ -25,24 +27,33 @@ class MemoryStorage:
         self._log: list[RecordedEvent] = []
         self._streams: dict[str, list[RecordedEvent]] = {}
         self._by_id: dict[bytes, RecordedEvent] = {}
-        self._lock = threading.Lock()
+        self._documents: dict[str, dict[str, bytes]] = {}
+        self._inline: InlineHook | None = None
+        self._lock = threading.RLock()  # re-entrant, so that user code inside a transaction may read
         self._appended = threading.Condition(self._lock)
+        self._owner: int | None = None
         self._waiting = 0
         self._is_closed = False
 
     # Appending
 
     def append(self, append: Append) -> Appended:
+        if self._inline is not None:
+            return self.transact(lambda transaction: transaction.append(append))
+        self._check_not_inside()
         with self._lock:
             self._check_open()
-            consistency.check_ids_once(append)
-            ids = [event.id_bytes for part in append.parts for event in part.events]
-            if not self._by_id.keys().isdisjoint(ids) and (place := consistency.repeated(append, self._known(ids))):
-                return place
-            self._check_versions(append)
-            if append.condition is not None:
-                self._check_condition(append.condition)
-            return self._store(append)
+            return self._append(append)
+
+    def _append(self, append: Append) -> Appended:
+        consistency.check_ids_once(append)
+        ids = [event.id_bytes for part in append.parts for event in part.events]
+        if not self._by_id.keys().isdisjoint(ids) and (place := consistency.repeated(append, self._known(ids))):
+            return place
+        self._check_versions(append)
+        if append.condition is not None:
+            self._check_condition(append.condition)
+        return self._store(append)
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
         for ticket in tickets:
@@ -135,6 +146,66 @@ class MemoryStorage:
                 page.append(copy(event))
         return page
 
+    # Documents
+
+    def get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        with self._lock:
+            self._check_open()
+            return self._get(collection, keys)
+
+    def _get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        documents = self._documents.get(collection, {})
+        return {key: documents[key] for key in keys if key in documents}
+
+    def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
+        with self._lock:
+            self._check_open()
+            return self._scan(collection, after, limit)
+
+    def _scan(self, collection: str, after: str, limit: int) -> list[tuple[str, bytes]]:
+        documents = self._documents.get(collection, {})
+        return nsmallest(limit, (item for item in documents.items() if item[0] > after))
+
+    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        self._check_not_inside()
+        with self._lock:
+            self._check_open()
+            self._owner = threading.get_ident()
+            transaction = _MemoryTransaction(self)
+            try:
+                return work(transaction)
+            except BaseException:
+                transaction.undo()
+                raise
+            finally:
+                self._owner = None
+
+    def set_inline(self, hook: InlineHook | None) -> None:
+        self._inline = hook
+
+    def _append_inline(self, transaction: "_MemoryTransaction", append: Append) -> Appended:
+        appended = self._append(append)
+        if self._inline is not None and not appended.is_repeat:
+            try:
+                self._inline(transaction, recorded_events(append, appended))
+            except Exception as error:
+                raise InlineFailed(f"{type(error).__name__}: {error}") from error
+        return appended
+
+    def _cut(self, head: int) -> None:
+        """Take back the events after a position, which nobody has seen."""
+        while len(self._log) > head:
+            event = self._log.pop()
+            del self._by_id[event.id_bytes]
+            if event.stream is not None:
+                self._streams[event.stream].pop()
+                if not self._streams[event.stream]:
+                    del self._streams[event.stream]
+
+    def _check_not_inside(self) -> None:
+        if self._owner == threading.get_ident():
+            raise StoreUnusable("inside a transaction of this store, use the transaction that you were given")
+
     def events(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
         with self._lock:
             self._check_open()
@@ -190,3 +261,65 @@ class MemoryStorage:
     def _check_open(self) -> None:
         if self._is_closed:
             raise StoreClosed("the store is closed; open it again")
+
+
+class _MemoryTransaction:
+    """Changes in place, under the storage's lock, with what it takes to undo them."""
+
+    def __init__(self, storage: MemoryStorage) -> None:
+        self._storage = storage
+        self._head = len(storage._log)
+        self._before: dict[tuple[str, str], bytes | None] = {}
+
+    def undo(self) -> None:
+        self._storage._cut(self._head)
+        self._undo_documents({})
+
+    def _undo_documents(self, kept: Mapping[tuple[str, str], bytes | None]) -> None:
+        """Back to the beginning, or to what the transaction had changed by then."""
+        for place, value in {**self._before, **kept}.items():
+            self._set(*place, value)
+
+    def get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        return self._storage._get(collection, keys)
+
+    def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
+        return self._storage._scan(collection, after, limit)
+
+    def put(self, collection: str, documents: Mapping[str, bytes | None]) -> None:
+        for key, value in documents.items():
+            before = self._storage._documents.get(collection, {}).get(key)
+            self._before.setdefault((collection, key), before)
+            self._set(collection, key, value)
+
+    def drop(self, collection: str) -> None:
+        self.put(collection, dict.fromkeys(self._storage._documents.get(collection, {})))
+
+    def _set(self, collection: str, key: str, value: bytes | None) -> None:
+        documents = self._storage._documents.setdefault(collection, {})
+        if value is None:
+            documents.pop(key, None)
+        else:
+            documents[key] = value
+
+    def append(self, append: Append) -> Appended:
+        head, changed = len(self._storage._log), {place: self._now(*place) for place in self._before}
+        try:
+            return self._storage._append_inline(self, append)
+        except BaseException:
+            self._storage._cut(head)
+            self._undo_documents(changed)
+            raise
+
+    def _now(self, collection: str, key: str) -> bytes | None:
+        return self._storage._documents.get(collection, {}).get(key)
+
+    def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
+        return self._storage._page(self._storage._log, query, after, before, backwards, limit)
+
+    def head(self) -> int:
+        return len(self._storage._log)
+
+    @property
+    def connection(self) -> Any:
+        raise CapabilityMissing(Capability.CONNECTION, "memory")

@@ -9,12 +9,15 @@ condition are checked inside the same transaction: of racing appends that exclud
 **Crashes.** What was acknowledged is there after a crash, once. What was not acknowledged is there whole or not at all;
 the same append with the same ids finds out which, and stores nothing twice. The next open repairs whatever is left.
 
+**Documents.** Beside the log stand documents: JSON texts by key, in named collections. Reacting keeps its checkpoints, leases
+and read models there. They change in transactions, alone or together with an append.
+
 **Threads.** Every verb may be called from any thread.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from hansard.appends import Append, Appended
 from hansard.errors import HansardError
@@ -29,6 +32,10 @@ class Capability(StrEnum):
     PROCESSES = "several processes on one store"
     CHECK = "check of the stored file"
     BACKUP = "online backup"
+    CONNECTION = "a database connection inside a transaction"
+
+
+ResultT = TypeVar("ResultT")
 
 
 class Ticket:
@@ -45,6 +52,42 @@ class Ticket:
         self.appended: Appended | None = None
         self.error: HansardError | None = None
         self.settled = settled
+
+
+class Transaction(Protocol):
+    """One write transaction over the log and the documents: all of it happens, or nothing. It sees its own changes.
+
+    To be used by the function that was given it, in that function's thread, until it returns.
+    """
+
+    def get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """The documents of these keys; an unknown key is left out."""
+
+    def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
+        """Up to `limit` (at most PAGE_DOCUMENTS_MAX) keys > after with their documents, in the order of the keys' code points."""
+
+    def put(self, collection: str, documents: Mapping[str, bytes | None]) -> None:
+        """Set these documents; None deletes one."""
+
+    def drop(self, collection: str) -> None:
+        """Delete all documents of a collection."""
+
+    def append(self, append: Append) -> Appended:
+        """As Storage.append, within this transaction. A refusal leaves the transaction as it was before the call."""
+
+    def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
+        """As Storage.read."""
+
+    def head(self) -> int:
+        """As Storage.head; nobody else appends before this transaction is over."""
+
+    @property
+    def connection(self) -> Any:
+        """The database's own connection, in this transaction. Raises CapabilityMissing where there is none."""
+
+
+InlineHook = Callable[[Transaction, Sequence[RecordedEvent]], None]
+"""Called inside each append's transaction with what it has stored; what it raises refuses the append."""
 
 
 class Storage(Protocol):
@@ -88,6 +131,22 @@ class Storage(Protocol):
 
     def streams(self, *, category: str | None, after: str, limit: int) -> list[StreamInfo]:
         """Up to `limit` (at most PAGE_STREAMS_MAX) streams with name > after, in the order of their names' code points."""
+
+    def get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """The documents of these keys; an unknown key is left out."""
+
+    def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
+        """As Transaction.scan."""
+
+    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        """Call `work` in one write transaction, commit durably, and return what it returned.
+
+        If it raises, nothing of it happens, and the error comes out. An engine may call it again: it must have no effects but
+        those through its transaction. An append to the same store inside it raises StoreUnusable: use the transaction's.
+        """
+
+    def set_inline(self, hook: InlineHook | None) -> None:
+        """Call `hook` inside the transaction of every append of this object from now on."""
 
     def wait(self, after: int, timeout_s: float) -> int:
         """Wait until the head is beyond `after`, or the time is over, or the store is closed. Returns the head."""

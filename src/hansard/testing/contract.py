@@ -33,6 +33,7 @@ from hansard.store import Store
 from hansard.streams import ANY, NO_STREAM, STREAM_EXISTS
 from hansard.testing.builders import event, events
 from hansard.testing.invariants import assert_log_holds
+from hansard.testing.transactions_contract import TransactionContract
 
 
 class Clock:
@@ -45,7 +46,7 @@ class Clock:
         return self.now_us
 
 
-class StorageContract:
+class StorageContract(TransactionContract):
     """Subclass it and say how a storage is made."""
 
     def make_storage(self, folder: Path, clock_us: Callable[[], int]) -> Storage:

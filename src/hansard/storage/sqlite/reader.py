@@ -74,11 +74,20 @@ _WINDOW_GROWTH = 4
 def read(
     connection: sqlite3.Connection, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
 ) -> list[RecordedEvent]:
+    if query.is_everything:  # one statement
+        return read_within(connection, query, after=after, before=before, backwards=backwards, limit=limit)
+    with snapshot(connection):
+        return read_within(connection, query, after=after, before=before, backwards=backwards, limit=limit)
+
+
+def read_within(
+    connection: sqlite3.Connection, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
+) -> list[RecordedEvent]:
+    """The same inside a transaction that is open already."""
     end = POSITION_MAX if before is None else before
     if query.is_everything:
         return _events(connection, _directed(_LOG, backwards), (after, end, limit))
-    with snapshot(connection):
-        return _read_paths(connection, query, after=after, end=end, backwards=backwards, limit=limit)
+    return _read_paths(connection, query, after=after, end=end, backwards=backwards, limit=limit)
 
 
 @contextmanager

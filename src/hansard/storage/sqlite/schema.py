@@ -6,6 +6,8 @@ events by kind, and events by tag. Each is one table or index below.
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from random import random
 from typing import Final
 
@@ -16,8 +18,14 @@ from hansard.storage.sqlite.connection import base_code
 APPLICATION_ID: Final = 0x48414E53
 """The letters HANS, where SQLite keeps the number of the program that owns a file."""
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Kept as the file's user_version. A change that an older Hansard cannot read or write raises it."""
+
+DOCUMENTS: Final = (
+    "CREATE TABLE document (collection TEXT NOT NULL, key TEXT NOT NULL, value TEXT NOT NULL, PRIMARY KEY (collection, key)) "
+    "WITHOUT ROWID"
+)
+"""What reacting keeps beside the log: checkpoints, leases, read models. JSON by key, in named collections. Since format 2."""
 
 TABLES: Final = (
     # A stream's name, once. Ids are given in the order in which streams begin.
@@ -43,6 +51,7 @@ TABLES: Final = (
         "CREATE TABLE tag (tag TEXT NOT NULL, position INTEGER NOT NULL, kind INTEGER NOT NULL, signature INTEGER NOT NULL, "
         "PRIMARY KEY (tag, position)) WITHOUT ROWID"
     ),
+    DOCUMENTS,
     # For people with a SQLite shell. The product itself does not read it.
     (
         "CREATE VIEW events AS SELECT e.position, s.name AS stream, e.version, k.type, e.data, e.metadata, e.tags, "
@@ -57,6 +66,8 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
     if _is_new(connection):
         _create(connection, path)
     verify(connection, path)
+    if _number(connection, "user_version") < FORMAT:
+        _upgrade(connection)
 
 
 def verify(connection: sqlite3.Connection, path: str) -> None:
@@ -77,17 +88,36 @@ def _create(connection: sqlite3.Connection, path: str) -> None:
     mode = _switch_to_wal(connection)
     if mode != "wal":
         raise StorageFailed(f"{path}: this file system cannot hold SQLite's WAL (got {mode!r}); use a local disk")
-    connection.execute("BEGIN IMMEDIATE")
-    try:
+    with transaction(connection):
         if _is_new(connection):
             for statement in TABLES:
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={FORMAT}")
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """From format 1, which had no documents."""
+    with transaction(connection):
+        if _number(connection, "user_version") < FORMAT:
+            connection.execute(DOCUMENTS)
+            connection.execute(f"PRAGMA user_version={FORMAT}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
         connection.execute("ROLLBACK")
         raise
+
+
+def has_documents(connection: sqlite3.Connection) -> bool:
+    """A file of format 1 that is only read stays as it is."""
+    return _number(connection, "user_version") > 1
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> str:

@@ -13,8 +13,8 @@ from hansard.limits import POLL_INTERVAL_S
 from hansard.query import Query
 from hansard.storage.clock import now_us
 from hansard.storage.group_commit import GroupCommit
-from hansard.storage.port import Capability, Ticket
-from hansard.storage.sqlite import backup, check, reader, schema
+from hansard.storage.port import Capability, InlineHook, ResultT, Ticket, Transaction
+from hansard.storage.sqlite import backup, check, documents, reader, schema
 from hansard.storage.sqlite.connection import Database, Readers, translated
 from hansard.storage.sqlite.writer import Writer
 from hansard.streams import StreamInfo
@@ -125,10 +125,44 @@ class SqliteStorage:
     def _write_group(self, tickets: Sequence[Ticket]) -> None:
         assert self._writer is not None
         self._writer.write_group(tickets)
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
         self._commits_done += 1
         if self._waiting:
             with self._appended:
                 self._appended.notify_all()
+
+    # Documents
+
+    def get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        with self._readers.connection() as connection:
+            return documents.get(connection, collection, keys) if schema.has_documents(connection) else {}
+
+    def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
+        with self._readers.connection() as connection:
+            has = schema.has_documents(connection)
+            return documents.scan(connection, collection, after=after, limit=limit) if has else []
+
+    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        commits, writer = self._open_commits(), self._writer
+        assert writer is not None
+        head_before = 0
+
+        def run() -> ResultT:
+            nonlocal head_before
+            head_before = writer.head
+            return writer.transact(work)
+
+        result = commits.exclusively(run)
+        if writer.head != head_before:
+            self._tell_waiting()
+        return result
+
+    def set_inline(self, hook: InlineHook | None) -> None:
+        commits, writer = self._open_commits(), self._writer
+        assert writer is not None
+        commits.exclusively(lambda: writer.set_inline(hook))
 
     # Reading
 

@@ -8,20 +8,22 @@ written, which SQLite's data_version tells.
 
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from math import inf
 from typing import NamedTuple
 
 from hansard import consistency
-from hansard.appends import Append, Appended, StreamAppend
-from hansard.errors import AppendConditionFailed, HansardError
+from hansard.appends import Append, Appended, StreamAppend, recorded_events
+from hansard.errors import AppendConditionFailed, HansardError, InlineFailed
 from hansard.events import tags_text
 from hansard.query import AppendCondition
-from hansard.storage.port import Ticket
+from hansard.storage.port import InlineHook, ResultT, Ticket, Transaction
 from hansard.storage.sqlite import reader
 from hansard.storage.sqlite.checksum import checksum
-from hansard.storage.sqlite.connection import CHECKPOINT_PAGES, Database, base_code, named
+from hansard.storage.sqlite.connection import CHECKPOINT_PAGES, Database, base_code, named, translated
+from hansard.storage.sqlite.documents import SqliteTransaction
+from hansard.storage.sqlite.guard import Guard
 from hansard.storage.sqlite.tags import signature
 from hansard.streams import category_of
 
@@ -37,6 +39,9 @@ _ADD_TAG = "INSERT INTO tag (tag, position, kind, signature) VALUES (?, ?, ?, ?)
 _STREAM = "SELECT id, (SELECT max(version) FROM event WHERE stream = stream.id) FROM stream WHERE name = ?"
 # One kind's id. Rides on the unique index (type, category).
 _KIND = "SELECT id FROM kind WHERE type = ? AND category = ?"
+
+# Statements are kept by their text once they are prepared, so ours must not be those that a user would write (see guard.py).
+_BEGIN, _COMMIT, _ROLL_BACK = "BEGIN IMMEDIATE /* hansard */", "COMMIT /* hansard */", "ROLLBACK /* hansard */"
 
 _STREAMS_REMEMBERED_MAX = 100_000
 _PAD_FROM_COMMITS = 16
@@ -55,9 +60,11 @@ class Writer:
         self._database = database
         self._clock_us = clock_us
         self._connection = database.connect(for_writing=True)
+        self._guard = Guard(self._connection)
+        self._inline: InlineHook | None = None
         self._padding = _WalPadding(database)
         self._data_version = -1
-        self._head, self._last_us, self._last_stream = 0, 0, 0
+        self.head, self._last_us, self._last_stream = 0, 0, 0
         self._streams: dict[str, _Stream] = {}
         self._kinds: dict[tuple[str, str], int] = {}
         self._new_streams: list[tuple[int, str]] = []
@@ -68,7 +75,7 @@ class Writer:
         """Give every ticket its outcome. Raises if the group as a whole could not be committed; then nothing is stored."""
         try:
             try:
-                outcomes = self._commit(tickets, is_careful=False)
+                outcomes = self._commit(tickets, is_careful=self._inline is not None)
             except sqlite3.IntegrityError:
                 outcomes = self._commit(tickets, is_careful=True)
         except sqlite3.Error as error:
@@ -95,39 +102,86 @@ class Writer:
         self._connection.close()
 
     def _commit(self, tickets: Sequence[Ticket], *, is_careful: bool) -> list[Appended | HansardError]:
+        with self._transaction():
+            return [self._outcome(ticket, is_careful) for ticket in tickets]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
         if self._connection.in_transaction:  # a roll-back was interrupted
             self._roll_back()
         try:
             # Always IMMEDIATE: a transaction that reads before it asks for the write lock can fail at once, whatever the timeout.
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(_BEGIN)
             self._refresh()
-            outcomes = [self._outcome(ticket, is_careful) for ticket in tickets]
-            self._flush()
-            self._connection.execute("COMMIT")
+            yield
+            self.flush()
+            self._connection.execute(_COMMIT)
         except BaseException:
             self._roll_back()
             raise
-        return outcomes
+
+    # Transactions of others' making
+
+    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        """Errors of the database that `work` causes with the connection are its own; those of begin and commit are ours."""
+        raised: BaseException | None = None
+        try:
+            with self._transaction():
+                try:
+                    with self._guard.users_turn():
+                        result = work(SqliteTransaction(self, self._connection))
+                except BaseException as error:
+                    raised = error
+                    raise
+        except sqlite3.Error as error:
+            if error is raised:
+                raise
+            raise named(self._database.path, error) from error
+        self._padding.after_commit()
+        return result
+
+    def set_inline(self, hook: InlineHook | None) -> None:
+        self._inline = hook
+
+    @contextmanager
+    def own(self) -> Iterator[None]:
+        """Inside a transaction of others' making: statements that follow are ours, and so are their errors."""
+        with translated(self._database.path), self._guard.our_turn():
+            yield
+
+    def append_within(self, append: Append) -> Appended:
+        """One append inside the transaction that is open; a refusal leaves nothing of it."""
+        outcome = self._outcome(Ticket(append, _nobody), is_careful=True)
+        if isinstance(outcome, HansardError):
+            raise outcome
+        self.flush()
+        return outcome
 
     def _roll_back(self) -> None:
         """Forget what was planned and remembered; the next group looks it up anew."""
         self._data_version = -1
+        self._forget_planned()
+        if self._connection.in_transaction:
+            self._connection.execute(_ROLL_BACK)
+
+    def _forget_planned(self) -> None:
         self._kinds.clear()
         self._new_streams.clear()
         self._new_events.clear()
         self._new_tags.clear()
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
 
     def _refresh(self) -> None:
         (data_version,) = self._connection.execute("PRAGMA data_version").fetchone()
         if data_version != self._data_version:
-            self._head, self._last_us = reader.head(self._connection)
-            (self._last_stream,) = self._connection.execute("SELECT ifnull(max(id), 0) FROM stream").fetchone()
-            self._streams.clear()
+            self._look_up_head()
             self._data_version = data_version
         elif len(self._streams) > _STREAMS_REMEMBERED_MAX:
             self._streams.clear()
+
+    def _look_up_head(self) -> None:
+        self.head, self._last_us = reader.head(self._connection)
+        (self._last_stream,) = self._connection.execute("SELECT ifnull(max(id), 0) FROM stream").fetchone()
+        self._streams.clear()
 
     # Planning one append
 
@@ -135,9 +189,30 @@ class Writer:
         try:
             if is_careful and (place := self._repeated(ticket.append)) is not None:
                 return place
-            return self._planned(ticket)
+            return self._planned(ticket) if self._inline is None else self._planned_with_inline(ticket, self._inline)
         except HansardError as refusal:
             return self._place_after_refusal(ticket.append, refusal)
+
+    def _planned_with_inline(self, ticket: Ticket, hook: InlineHook) -> Appended:
+        """The append and what its inline projections write, or neither."""
+        self.flush()
+        self._connection.execute("SAVEPOINT hansard_inline")
+        try:
+            appended = self._planned(ticket)
+            self.flush()
+            try:
+                with self._guard.users_turn():
+                    hook(SqliteTransaction(self, self._connection), recorded_events(ticket.append, appended))
+            except Exception as error:
+                raise InlineFailed(f"{type(error).__name__}: {error}") from error
+        except HansardError:
+            self._forget_planned()
+            self._connection.execute("ROLLBACK TO hansard_inline")
+            self._look_up_head()
+            raise
+        finally:
+            self._connection.execute("RELEASE hansard_inline")
+        return appended
 
     def _place_after_refusal(self, append: Append, refusal: HansardError) -> Appended | HansardError:
         """A repetition is recognised before any check, so a refusal may only mean that this append has won before."""
@@ -147,7 +222,7 @@ class Writer:
             return duplicate
 
     def _repeated(self, append: Append) -> Appended | None:
-        self._flush()
+        self.flush()
         consistency.check_ids_once(append)
         known = reader.events(self._connection, [event.id_bytes for event in append.events])
         return consistency.repeated(append, known)
@@ -183,10 +258,10 @@ class Writer:
 
     def _check_condition(self, condition: AppendCondition, checked_to: int) -> None:
         after = max(condition.after, checked_to)
-        if after >= self._head:
+        if after >= self.head:
             return
-        self._flush()
-        position = reader.first_match(self._connection, condition.fail_if, after=after, before=self._head + 1)
+        self.flush()
+        position = reader.first_match(self._connection, condition.fail_if, after=after, before=self.head + 1)
         if position is not None:
             type = reader.type_at(self._connection, position)
             raise AppendConditionFailed(condition.fail_if, condition.after, position, type)
@@ -194,15 +269,15 @@ class Writer:
     # Adding what won
 
     def _add(self, parts: Sequence[StreamAppend], times: Sequence[int]) -> Appended:
-        first = self._head + 1
+        first = self.head + 1
         versions: dict[str, int] = {}
         for part in parts:
-            offset = self._head + 1 - first
+            offset = self.head + 1 - first
             self._add_part(part, times[offset : offset + len(part.events)])
             if part.stream is not None:
                 versions[part.stream] = self._streams[part.stream].version
         self._last_us = times[-1]
-        return consistency.placed(first, self._head, versions, self._last_us)
+        return consistency.placed(first, self.head, versions, self._last_us)
 
     def _add_part(self, part: StreamAppend, times: Sequence[int]) -> None:
         name, stream_id, version, category = part.stream, None, None, ""
@@ -210,7 +285,7 @@ class Writer:
             stream_id, version = self._known_or_new_stream(name)
             category = category_of(name) if "-" in name else ""
             self._streams[name] = _Stream(stream_id, version + len(part.events))
-        position = self._head
+        position = self.head
         for event, time_us in zip(part.events, times, strict=True):
             position += 1
             if version is not None:
@@ -222,7 +297,7 @@ class Writer:
             self._new_events.append((position, stream_id, version, kind, time_us, bits, id, tags, metadata, data))
             if event.tags:
                 self._add_tags(event.tags, position, kind)
-        self._head = position
+        self.head = position
 
     def _add_tags(self, tags: frozenset[str], position: int, kind: int) -> None:
         bits = signature(tags)
@@ -243,7 +318,7 @@ class Writer:
         kind = self._kinds[type, category] = int(row[0])
         return kind
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write the rows planned so far, so that statements after this one see them."""
         if not self._new_events:
             return
@@ -255,6 +330,10 @@ class Writer:
         if self._new_tags:
             self._connection.executemany(_ADD_TAG, self._new_tags)
             self._new_tags.clear()
+
+
+def _nobody(tickets: Sequence[Ticket]) -> None:
+    """The ticket of an append inside a transaction: its outcome is looked at at once."""
 
 
 class _WalPadding:
