@@ -337,11 +337,11 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "log.db"
     hansard.open(place).close()
     with closing(sqlite3.connect(place)) as connection:
-        connection.execute("PRAGMA user_version=2")
+        connection.execute("PRAGMA user_version=3")
     for read_only in (False, True):
-        with pytest.raises(NewerFormat, match="format 2 is newer than 1") as caught:
+        with pytest.raises(NewerFormat, match="format 3 is newer than 2") as caught:
             hansard.open(place, read_only=read_only)
-        assert (caught.value.found, caught.value.supported) == (2, 1)
+        assert (caught.value.found, caught.value.supported) == (3, 2)
 
 
 def test_many_processes_may_make_the_same_store(tmp_path: Path) -> None:

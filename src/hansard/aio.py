@@ -25,7 +25,8 @@ from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, Storage, Ticket
 from hansard.store import EVERYTHING, append_of, checked_parts, checked_path
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
-from hansard.subscriptions.drivers import AsyncSubscription
+from hansard.subscriptions.drivers import AsyncSubscription, Callback, Live, checked_callbacks
+from hansard.subscriptions.tail import Tail
 
 _T = TypeVar("_T")
 _UNDER_WAY_MAX = QUEUE_APPENDS_MAX // 2
@@ -78,6 +79,8 @@ class AsyncStore:
         self._loop = asyncio.get_running_loop()
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-reader")
         self._waiters = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-waiter")
+        self._tail = Tail(storage)
+        self._live = Live(self._tail, self._loop, self._in_thread)
         self._outgoing: list[Ticket] = []
         self._under_way = 0
         self._is_closed = False
@@ -273,9 +276,18 @@ class AsyncStore:
 
     # Reacting
 
-    def subscribe(self, query: Query = EVERYTHING, *, after: int = 0) -> AsyncSubscription:
-        """See `Store.subscribe`."""
-        return AsyncSubscription(self._storage, check_query("query", query), check_bound("after", after), self._in_waiting_thread)
+    def subscribe(
+        self,
+        query: Query = EVERYTHING,
+        *,
+        after: int = 0,
+        on_caught_up: Callback | None = None,
+        on_idle: Callback | None = None,
+        idle_s: float = 10.0,
+    ) -> AsyncSubscription:
+        """See `Store.subscribe`. Callbacks may be async."""
+        callbacks = checked_callbacks(on_caught_up, on_idle, idle_s)
+        return AsyncSubscription(self._live, check_query("query", query), check_bound("after", after), callbacks)
 
     async def wait(self, after: int, timeout_s: float) -> int:
         """See `Store.wait`."""
@@ -311,9 +323,15 @@ class AsyncStore:
     async def close(self) -> None:
         """See `Store.close`."""
         self._is_closed = True
-        await self._loop.run_in_executor(None, self._storage.close)
+        await self._loop.run_in_executor(None, self._close_storage)
+        self._live.close()
         self._threads.shutdown(wait=False)
         self._waiters.shutdown(wait=False)
+
+    def _close_storage(self) -> None:
+        self._tail.close()
+        self._storage.close()
+        self._tail.join()
 
     async def __aenter__(self) -> Self:
         return self

@@ -63,8 +63,14 @@ READERS_MAX: Final = 4
 """Reading connections that one store object keeps, and reading threads of an async one. More gain nothing under one
 interpreter lock."""
 
+SHARED_EVENTS_MAX: Final = 2_000
+"""Events at the end of the log that many live readers of one store object share in memory."""
+
+SHARED_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Their data together."""
+
 HANDLER_CASCADE_MAX: Final = 10_000
 """Events that handlers may cause by appending, counted from one append. More than this is a loop."""
 
-POLL_INTERVAL_S: Final = 0.01
-"""How often a waiting reader looks for appends of other processes."""
+POLL_INTERVAL_S: Final = 0.015
+"""How often a waiting reader looks for appends of other processes where the kernel does not report them."""

@@ -17,7 +17,8 @@ from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, Storage
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
-from hansard.subscriptions.drivers import Subscription
+from hansard.subscriptions.drivers import Callback, Subscription, checked_callbacks
+from hansard.subscriptions.tail import Tail
 
 EVERYTHING = Query()
 
@@ -44,6 +45,7 @@ class Store:
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._tail = Tail(storage)
         self._handlers = Handlers(are_async_allowed=False)
 
     # Three verbs to begin with
@@ -239,8 +241,19 @@ class Store:
 
     # Reacting
 
-    def subscribe(self, query: Query = EVERYTHING, *, after: int = 0) -> Subscription:
+    def subscribe(
+        self,
+        query: Query = EVERYTHING,
+        *,
+        after: int = 0,
+        on_caught_up: Callback | None = None,
+        on_idle: Callback | None = None,
+        idle_s: float = 10.0,
+    ) -> Subscription:
         """Events that match, from a position on, for ever: first what is there, then what comes, from any process.
+
+        - `on_caught_up`: called with the position whenever all that is there was handed out.
+        - `on_idle`: called with the position each time that nothing has come for `idle_s` seconds.
 
         >>> store = open(":memory:")
         >>> _ = store.add("customer-1", "created")
@@ -248,7 +261,8 @@ class Store:
         ...     print(next(events).type)
         created
         """
-        return Subscription(self._storage, check_query("query", query), check_bound("after", after))
+        callbacks = checked_callbacks(on_caught_up, on_idle, idle_s)
+        return Subscription(self._tail, check_query("query", query), check_bound("after", after), callbacks)
 
     def wait(self, after: int, timeout_s: float) -> int:
         """Wait until the head is beyond a position, or the time is over. Returns the head."""
@@ -276,7 +290,9 @@ class Store:
 
     def close(self) -> None:
         """Finish the appends under way and release files and threads. May be called again."""
+        self._tail.close()
         self._storage.close()
+        self._tail.join()
 
     def __enter__(self) -> Self:
         return self

@@ -70,12 +70,12 @@ def check_bound(field: str, value: object) -> int:
     return value
 
 
-def check_timeout(timeout_s: object) -> float:
+def check_timeout(timeout_s: object, field: str = "timeout_s") -> float:
     """Seconds to wait: a number from 0 to TIMEOUT_S_MAX."""
     if isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float):
-        raise InvalidType("timeout_s", timeout_s, "expected a number of seconds")
+        raise InvalidType(field, timeout_s, "expected a number of seconds")
     if not 0 <= timeout_s <= TIMEOUT_S_MAX:
-        raise InvalidInput("timeout_s", timeout_s, f"expected 0 to {TIMEOUT_S_MAX:g} seconds")
+        raise InvalidInput(field, timeout_s, f"expected 0 to {TIMEOUT_S_MAX:g} seconds")
     return float(timeout_s)
 
 

@@ -1,19 +1,38 @@
 """What drives a catch-up: a loop in the caller's thread, or in an asyncio task."""
 
+import asyncio
 import threading
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import suppress
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+from hansard.errors import InvalidInput, InvalidType
 from hansard.events import RecordedEvent
-from hansard.limits import PAGE_EVENTS_MAX
 from hansard.query import Query
-from hansard.storage.port import Storage
+from hansard.streams import check_timeout
 from hansard.subscriptions.catch_up import CatchUp
+from hansard.subscriptions.tail import Tail
 
-_WAIT_S = 0.1
-"""How long one wait for the engine lasts, and so how long a close from another thread may take to be seen."""
+Callback = Callable[[int], Any]
+"""Called with the position up to which all matching events were handed out."""
+
+
+class Callbacks(NamedTuple):
+    """What a subscription tells besides events."""
+
+    on_caught_up: Callback | None = None
+    on_idle: Callback | None = None
+    idle_s: float | None = None
+
+
+def checked_callbacks(on_caught_up: Callback | None, on_idle: Callback | None, idle_s: float) -> Callbacks:
+    for name, callback in (("on_caught_up", on_caught_up), ("on_idle", on_idle)):
+        if callback is not None and not callable(callback):
+            raise InvalidType(name, callback, "expected a function of one argument, a position")
+    if check_timeout(idle_s, "idle_s") <= 0:
+        raise InvalidInput("idle_s", idle_s, "expected more than 0 seconds")
+    return Callbacks(on_caught_up, on_idle, float(idle_s) if on_idle is not None else None)
 
 
 class Subscription:
@@ -22,20 +41,26 @@ class Subscription:
     It ends by `close()`, from any thread, or by leaving its `with` block.
     """
 
-    def __init__(self, storage: Storage, query: Query, after: int) -> None:
-        self._storage = storage
+    def __init__(self, tail: Tail, query: Query, after: int, callbacks: Callbacks) -> None:
+        self._tail = tail
         self._query = query
+        self._callbacks = callbacks
         self._catch_up = CatchUp(after)
         self._closed = threading.Event()
-        self._page: deque[RecordedEvent] = deque()
 
     @property
     def is_caught_up(self) -> bool:
         """Whether the last look found no event that was not handed out."""
-        return self._catch_up.is_caught_up and not self._page
+        return self._catch_up.is_live
+
+    @property
+    def position(self) -> int:
+        """All matching events up to here were handed out: the checkpoint to go on from."""
+        return self._catch_up.handed_out
 
     def close(self) -> None:
         self._closed.set()
+        self._tail.wake()
 
     def __iter__(self) -> Iterator[RecordedEvent]:
         return self
@@ -43,9 +68,9 @@ class Subscription:
     def __next__(self) -> RecordedEvent:
         """Not a generator: after an error that a later look may not meet, such as StoreBusy, the next call goes on."""
         while not self._closed.is_set():
-            if self._page:
-                return self._page.popleft()
-            self._turn_page()
+            if (event := self._catch_up.next()) is not None:
+                return event
+            self._look()
         raise StopIteration
 
     def __enter__(self) -> Self:
@@ -54,36 +79,45 @@ class Subscription:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _turn_page(self) -> None:
-        """The next page; or, when there is none, a short wait."""
-        position = self._catch_up.position
-        before = self._catch_up.before(self._storage.head())
-        if before is None:
-            self._storage.wait(position, _WAIT_S)
+    def _look(self) -> None:
+        """For the next events; where there are none, wait for some."""
+        catch_up, callbacks = self._catch_up, self._callbacks
+        catch_up.took(*self._tail.page(self._query, catch_up.position))
+        if not catch_up.is_caught_up:
             return
-        page = _page(self._storage, self._query, position, before)
-        self._catch_up.took(page, before)
-        self._page.extend(page)
+        if catch_up.tells_caught_up() and callbacks.on_caught_up is not None:
+            callbacks.on_caught_up(catch_up.position)
+        self._tail.wait(catch_up.position, callbacks.idle_s, self._closed.is_set)
+        if callbacks.on_idle is not None and not self._closed.is_set() and self._tail.head <= catch_up.position:
+            callbacks.on_idle(catch_up.position)
 
 
 class AsyncSubscription:
-    """The same for asyncio: an async iterator and an async context manager. `close()` from the loop's thread."""
+    """The same for asyncio: an async iterator and an async context manager. `close()` from the loop's thread.
 
-    def __init__(self, storage: Storage, query: Query, after: int, in_thread: Callable[..., Awaitable[Any]]) -> None:
-        self._storage = storage
+    Callbacks may be async.
+    """
+
+    def __init__(self, live: "Live", query: Query, after: int, callbacks: Callbacks) -> None:
+        self._live = live
         self._query = query
+        self._callbacks = callbacks
         self._catch_up = CatchUp(after)
-        self._in_thread = in_thread
         self._is_closed = False
-        self._page: deque[RecordedEvent] = deque()
 
     @property
     def is_caught_up(self) -> bool:
         """Whether the last look found no event that was not handed out."""
-        return self._catch_up.is_caught_up and not self._page
+        return self._catch_up.is_live
+
+    @property
+    def position(self) -> int:
+        """All matching events up to here were handed out: the checkpoint to go on from."""
+        return self._catch_up.handed_out
 
     async def close(self) -> None:
         self._is_closed = True
+        self._live.wake()
 
     def __aiter__(self) -> AsyncIterator[RecordedEvent]:
         return self
@@ -91,9 +125,9 @@ class AsyncSubscription:
     async def __anext__(self) -> RecordedEvent:
         """May be cancelled, as by a timeout; the next call goes on where this one was."""
         while not self._is_closed:
-            if self._page:
-                return self._page.popleft()
-            await self._turn_page()
+            if (event := self._catch_up.next()) is not None:
+                return event
+            await self._look()
         raise StopAsyncIteration
 
     async def __aenter__(self) -> Self:
@@ -102,16 +136,63 @@ class AsyncSubscription:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         await self.close()
 
-    async def _turn_page(self) -> None:
-        position = self._catch_up.position
-        before = self._catch_up.before(await self._in_thread(self._storage.head))
-        if before is None:
-            await self._in_thread(self._storage.wait, position, _WAIT_S)
+    async def _look(self) -> None:
+        catch_up, callbacks = self._catch_up, self._callbacks
+        moved = self._live.moved()
+        catch_up.took(*await self._live.page(self._query, catch_up.position))
+        if not catch_up.is_caught_up:
             return
-        page = await self._in_thread(_page, self._storage, self._query, position, before)
-        self._catch_up.took(page, before)
-        self._page.extend(page)
+        if catch_up.tells_caught_up():
+            await _called(callbacks.on_caught_up, catch_up.position)
+        try:
+            async with asyncio.timeout(callbacks.idle_s):
+                await moved
+        except TimeoutError:
+            await _called(callbacks.on_idle, catch_up.position)
 
 
-def _page(storage: Storage, query: Query, after: int, before: int) -> list[RecordedEvent]:
-    return storage.read(query, after=after, before=before, backwards=False, limit=PAGE_EVENTS_MAX)
+async def _called(callback: Callback | None, position: int) -> None:
+    if callback is not None:
+        result = callback(position)
+        if isinstance(result, Awaitable):
+            await result
+
+
+class Live:
+    """The tail of one store object, for the tasks of one event loop: they are woken together, once per commit."""
+
+    def __init__(self, tail: Tail, loop: asyncio.AbstractEventLoop, in_thread: Callable[..., Awaitable[Any]]) -> None:
+        self._tail = tail
+        self._loop = loop
+        self._in_thread = in_thread
+        self._moved: asyncio.Future[None] | None = None
+        self._stop: Callable[[], None] | None = None
+
+    def moved(self) -> Awaitable[None]:
+        """Done when the head moves after this call. One waiter that is cancelled does not cancel the others."""
+        if self._moved is None:
+            self._moved = self._loop.create_future()
+            if self._stop is None:
+                self._stop = self._tail.listen(self._told)
+        return asyncio.shield(self._moved)
+
+    async def page(self, query: Query, after: int) -> tuple[list[RecordedEvent], int]:
+        found = self._tail.recent(query, after)
+        if found is None:
+            found = await self._in_thread(self._tail.page, query, after)
+        return found
+
+    def wake(self) -> None:
+        moved, self._moved = self._moved, None
+        if moved is not None and not moved.done():
+            moved.set_result(None)
+
+    def close(self) -> None:
+        if self._stop is not None:
+            self._stop()
+        self.wake()
+
+    def _told(self) -> None:
+        """On the tail's thread."""
+        with suppress(RuntimeError):  # the loop was closed: nobody is left to be told
+            self._loop.call_soon_threadsafe(self.wake)

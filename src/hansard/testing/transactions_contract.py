@@ -221,4 +221,6 @@ class TransactionContract:
         store.add("a-1", "first")
         assert storage.transact(lambda t: storage.head()) == 1
         assert storage.transact(lambda t: len(store.all("a-1"))) == 1
-        assert storage.transact(lambda t: t.read(Query(), after=0, before=POSITION_MAX, backwards=False, limit=9))[0].type == "first"
+        assert (
+            storage.transact(lambda t: t.read(Query(), after=0, before=POSITION_MAX, backwards=False, limit=9))[0].type == "first"
+        )

@@ -77,9 +77,7 @@ class SqliteTransaction:
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         with self._writer.own():
             self._writer.flush()
-            return reader.read_within(
-                self._connection, query, after=after, before=before, backwards=backwards, limit=limit
-            )
+            return reader.read_within(self._connection, query, after=after, before=before, backwards=backwards, limit=limit)
 
     def head(self) -> int:
         return self._writer.head

@@ -1,7 +1,6 @@
 """The SQLite engine: puts writer, readers and wake-ups together behind the port."""
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from hansard.appends import Append, Appended
 from hansard.errors import HansardError, StoreClosed, StoreReadOnly
 from hansard.events import RecordedEvent
-from hansard.limits import POLL_INTERVAL_S
 from hansard.query import Query
 from hansard.storage.clock import now_us
 from hansard.storage.group_commit import GroupCommit
 from hansard.storage.port import Capability, InlineHook, ResultT, Ticket, Transaction
 from hansard.storage.sqlite import backup, check, documents, reader, schema
 from hansard.storage.sqlite.connection import Database, Readers, translated
+from hansard.storage.sqlite.watch import Bells
 from hansard.storage.sqlite.writer import Writer
 from hansard.streams import StreamInfo
 
@@ -42,9 +41,7 @@ class SqliteStorage:
         self._writer = None if read_only else Writer(self._database, clock_us=clock_us)
         self._commits = None if self._writer is None else GroupCommit(self._write_group)
         self._checkers: ThreadPoolExecutor | None = None
-        self._appended = threading.Condition()
-        self._waiting = 0
-        self._commits_done = 0
+        self._bells = Bells(f"{self._database.path}-wal")
         self._is_closed = False
         self.durability = (
             "fsync: on the disk before acknowledged (WAL, synchronous=FULL)"
@@ -125,13 +122,7 @@ class SqliteStorage:
     def _write_group(self, tickets: Sequence[Ticket]) -> None:
         assert self._writer is not None
         self._writer.write_group(tickets)
-        self._tell_waiting()
-
-    def _tell_waiting(self) -> None:
-        self._commits_done += 1
-        if self._waiting:
-            with self._appended:
-                self._appended.notify_all()
+        self._bells.ring()
 
     # Documents
 
@@ -156,7 +147,7 @@ class SqliteStorage:
 
         result = commits.exclusively(run)
         if writer.head != head_before:
-            self._tell_waiting()
+            self._bells.ring()
         return result
 
     def set_inline(self, hook: InlineHook | None) -> None:
@@ -200,24 +191,13 @@ class SqliteStorage:
             return reader.streams(connection, category=category, after=after, limit=limit)
 
     def wait(self, after: int, timeout_s: float) -> int:
-        """Woken by appends of this store object; those of other processes are looked for now and then."""
+        """Woken by commits of this store object and, by way of the kernel, of other processes."""
         deadline = time.monotonic() + timeout_s
-        with self._appended:
-            self._waiting += 1
-        try:
-            while True:
-                # Taken before the head is: a commit in between changes it, so its wake-up cannot be missed.
-                seen = self._commits_done
-                if (head := self.head()) > after or (left := deadline - time.monotonic()) <= 0:
-                    return head
-                self._wait_for_commit(seen, min(left, POLL_INTERVAL_S))
-        finally:
-            with self._appended:
-                self._waiting -= 1
-
-    def _wait_for_commit(self, seen: int, timeout_s: float) -> None:
-        with self._appended:
-            self._appended.wait_for(lambda: self._commits_done != seen or self._is_closed, timeout_s)
+        with self._bells.waiting() as bell:
+            # A bell stays rung until it is heard, so a commit between a look at the head and the sleep is not missed.
+            while (head := self.head()) <= after and (left := deadline - time.monotonic()) > 0 and not self._is_closed:
+                bell.sleep(left)
+            return head
 
     # Keeping
 
@@ -237,8 +217,7 @@ class SqliteStorage:
             self._checkers.shutdown()
         if self._commits is not None:
             self._commits.close()
-        with self._appended:
-            self._appended.notify_all()
+        self._bells.close()
         if self._writer is not None:
             self._writer.close()
         self._readers.close()
