@@ -217,7 +217,10 @@ def test_events_of_another_process_are_seen_without_asking_all_the_time(tmp_path
     path = tmp_path / "log.db"
     with hansard.open(path) as store:
         store.add("a-1", "first")
-        code = "import hansard, sys, time\nwith hansard.open(sys.argv[1]) as s:\n for n in range(40): s.add('b-1', 'x'); time.sleep(0.01)"
+        code = (
+            "import hansard, sys, time\nwith hansard.open(sys.argv[1]) as store:\n"
+            " for n in range(40): store.add('b-1', 'x'); time.sleep(0.01)"
+        )
         process = subprocess.Popen([sys.executable, "-c", code, str(path)])
         with store.subscribe(after=1) as subscription:
             assert [next(subscription).version for _ in range(40)] == list(range(1, 41))

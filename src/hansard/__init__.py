@@ -16,15 +16,20 @@ if TYPE_CHECKING:
     from hansard.errors import AppendConditionFailed as AppendConditionFailed
     from hansard.errors import CapabilityMissing as CapabilityMissing
     from hansard.errors import Conflict as Conflict
+    from hansard.errors import DefinitionChanged as DefinitionChanged
     from hansard.errors import DuplicateEventId as DuplicateEventId
     from hansard.errors import HandlerLoop as HandlerLoop
     from hansard.errors import HandlersFailed as HandlersFailed
+    from hansard.errors import HandlerTimedOut as HandlerTimedOut
     from hansard.errors import HansardError as HansardError
+    from hansard.errors import InlineFailed as InlineFailed
     from hansard.errors import InvalidInput as InvalidInput
     from hansard.errors import InvalidType as InvalidType
+    from hansard.errors import LeaseLost as LeaseLost
     from hansard.errors import NewerFormat as NewerFormat
     from hansard.errors import NotAStore as NotAStore
     from hansard.errors import OpenFailed as OpenFailed
+    from hansard.errors import ProcessorStopped as ProcessorStopped
     from hansard.errors import StorageFailed as StorageFailed
     from hansard.errors import StorageFull as StorageFull
     from hansard.errors import StoreBusy as StoreBusy
@@ -34,9 +39,20 @@ if TYPE_CHECKING:
     from hansard.errors import StoreNotFound as StoreNotFound
     from hansard.errors import StoreReadOnly as StoreReadOnly
     from hansard.errors import StoreUnusable as StoreUnusable
+    from hansard.errors import WaitTimedOut as WaitTimedOut
     from hansard.errors import WrongExpectedVersion as WrongExpectedVersion
     from hansard.events import Event as Event
     from hansard.events import RecordedEvent as RecordedEvent
+    from hansard.processors.control import ReaderControl as ReaderControl
+    from hansard.processors.control import ReaderStatus as ReaderStatus
+    from hansard.processors.dead_letters import DeadLetter as DeadLetter
+    from hansard.processors.definitions import PARK as PARK
+    from hansard.processors.definitions import SKIP as SKIP
+    from hansard.processors.definitions import STOP as STOP
+    from hansard.processors.definitions import OnFailure as OnFailure
+    from hansard.processors.definitions import Processor as Processor
+    from hansard.processors.definitions import Retry as Retry
+    from hansard.processors.runner import Running as Running
     from hansard.query import AppendCondition as AppendCondition
     from hansard.query import Query as Query
     from hansard.query import QueryItem as QueryItem
@@ -48,8 +64,9 @@ if TYPE_CHECKING:
     from hansard.streams import STREAM_EXISTS as STREAM_EXISTS
     from hansard.streams import ExpectedVersion as ExpectedVersion
     from hansard.streams import StreamInfo as StreamInfo
-    from hansard.subscriptions.drivers import AsyncSubscription as AsyncSubscription
+    from hansard.subscriptions.async_drivers import AsyncSubscription as AsyncSubscription
     from hansard.subscriptions.drivers import Subscription as Subscription
+    from hansard.transactions import Transaction as Transaction
 
 __version__ = "0.1.0"
 
@@ -62,6 +79,12 @@ _MODULE_OF = {
             "CapabilityMissing",
             "Conflict",
             "DuplicateEventId",
+            "WaitTimedOut",
+            "ProcessorStopped",
+            "LeaseLost",
+            "InlineFailed",
+            "HandlerTimedOut",
+            "DefinitionChanged",
             "HandlerLoop",
             "HandlersFailed",
             "HansardError",
@@ -82,11 +105,17 @@ _MODULE_OF = {
             "WrongExpectedVersion",
         ),
         "hansard.events": ("Event", "RecordedEvent"),
+        "hansard.processors.control": ("ReaderControl", "ReaderStatus"),
+        "hansard.processors.dead_letters": ("DeadLetter",),
+        "hansard.processors.definitions": ("OnFailure", "PARK", "Processor", "Retry", "SKIP", "STOP"),
+        "hansard.processors.runner": ("Running",),
         "hansard.query": ("AppendCondition", "Query", "QueryItem"),
         "hansard.storage.port": ("Capability",),
         "hansard.store": ("Store", "open"),
         "hansard.streams": ("ANY", "NO_STREAM", "STREAM_EXISTS", "ExpectedVersion", "StreamInfo"),
-        "hansard.subscriptions.drivers": ("AsyncSubscription", "Subscription"),
+        "hansard.subscriptions.async_drivers": ("AsyncSubscription",),
+        "hansard.subscriptions.drivers": ("Subscription",),
+        "hansard.transactions": ("Transaction",),
     }.items()
     for name in names
 }

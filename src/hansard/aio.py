@@ -10,23 +10,31 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import Any, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
 from uuid import UUID
 
-from hansard.appends import Append, Appended, StreamAppend, recorded_events, restored
+from hansard import causation
+from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events, restored
 from hansard.errors import HansardError, StoreClosed
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
-from hansard.limits import PAGE_STREAMS_MAX, QUEUE_APPENDS_MAX, READERS_MAX
+from hansard.limits import LEASE_S, PAGE_STREAMS_MAX, QUEUE_APPENDS_MAX, READERS_MAX
 from hansard.names import check_name
+from hansard.processors.definitions import Processor, check_lease
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, Storage, Ticket
-from hansard.store import EVERYTHING, append_of, checked_parts, checked_path
+from hansard.store import EVERYTHING, checked_path
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
-from hansard.subscriptions.drivers import AsyncSubscription, Callback, Live, checked_callbacks
+from hansard.subscriptions.async_drivers import AsyncSubscription, Live
+from hansard.subscriptions.drivers import Callback, checked_callbacks
 from hansard.subscriptions.tail import Tail
+
+if TYPE_CHECKING:
+    from hansard.processors.async_face import AsyncReaderControl, AsyncRunning
+    from hansard.processors.control import ReaderStatus
+    from hansard.processors.runner import OnError
 
 _T = TypeVar("_T")
 _UNDER_WAY_MAX = QUEUE_APPENDS_MAX // 2
@@ -101,6 +109,7 @@ class AsyncStore:
         event = Event(type, data, metadata, tags, id)
         append = Append((StreamAppend(stream, (event,)),))
         appended = await self._stored(append)
+        causation.note(appended)
         if appended.is_repeat:
             return (await self._in_thread(self._storage.events, [event.id_bytes]))[event.id_bytes]
         (recorded,) = recorded_events(append, appended)
@@ -150,6 +159,7 @@ class AsyncStore:
 
     async def _append(self, append: Append) -> Appended:
         appended = await self._stored(append)
+        causation.note(appended)
         if self._handlers and not appended.is_repeat:
             await call_handlers_async(self._handlers, recorded_events(append, appended), appended)
         return appended
@@ -288,6 +298,48 @@ class AsyncStore:
         """See `Store.subscribe`. Callbacks may be async."""
         callbacks = checked_callbacks(on_caught_up, on_idle, idle_s)
         return AsyncSubscription(self._live, check_query("query", query), check_bound("after", after), callbacks)
+
+    def run(
+        self, *definitions: Processor, threads: int = 4, lease_s: float = LEASE_S, on_error: "OnError | None" = None
+    ) -> "AsyncRunning":
+        """See `Store.run`: `async with store.run(...) as running`. Async handlers run in a loop of their own."""
+        from hansard.processors.async_face import AsyncRunning  # with all that it needs, only where something is run
+        from hansard.processors.runner import Running
+        from hansard.processors.sources import sources_of
+
+        check_lease(lease_s)
+        sources = sources_of(definitions)
+        return AsyncRunning(
+            lambda: Running(self._storage, self._tail, sources, threads=threads, lease_s=lease_s, on_error=on_error),
+            self._in_waiting_thread,
+        )
+
+    async def catch_up(self, *definitions: Processor, timeout_s: float | None = None) -> None:
+        """See `Store.catch_up`."""
+        from hansard.processors.runner import Crew  # as above
+        from hansard.processors.sources import sources_of
+
+        crew = Crew(self._storage, self._tail, sources_of(definitions))
+        try:
+            await self._in_waiting_thread(crew.run_until_caught_up, None if timeout_s is None else check_timeout(timeout_s))
+        finally:
+            await self._in_waiting_thread(crew.leave)
+
+    def reader(self, name: str) -> "AsyncReaderControl":
+        """See `Store.reader`; its verbs are awaited."""
+        from hansard.processors.async_face import AsyncReaderControl  # as above
+
+        return AsyncReaderControl(self._storage, name, self._in_waiting_thread)
+
+    async def _readers(self) -> "AsyncIterator[ReaderStatus]":
+        from hansard.processors.control import statuses  # as above
+
+        for status in await self._in_thread(lambda: list(statuses(self._storage))):
+            yield status
+
+    def readers(self) -> "AsyncIterator[ReaderStatus]":
+        """See `Store.readers`."""
+        return self._readers()
 
     async def wait(self, after: int, timeout_s: float) -> int:
         """See `Store.wait`."""

@@ -83,6 +83,23 @@ def check_append(append: Append) -> Append:
     return append
 
 
+def append_of(parts: tuple[StreamAppend, ...], condition: AppendCondition | None) -> Append:
+    """What the caller gave, checked."""
+    if condition is not None and not isinstance(condition, AppendCondition):
+        raise InvalidType("condition", condition, "expected an AppendCondition")
+    return check_append(Append(parts, condition))
+
+
+def checked_parts(appends: Iterable[StreamAppend]) -> tuple[StreamAppend, ...]:
+    if isinstance(appends, StreamAppend) or not isinstance(appends, Iterable):
+        raise InvalidType("appends", appends, "expected a list of StreamAppend")
+    parts = tuple(appends)
+    for part in parts:
+        if not isinstance(part, StreamAppend):
+            raise InvalidType("appends", part, "expected StreamAppend")
+    return parts
+
+
 class Appended(msgspec.Struct, frozen=True, eq=False):
     """The place that an append got.
 

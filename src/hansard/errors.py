@@ -8,6 +8,11 @@ HansardError
 │   ├── AppendConditionFailed
 │   └── DuplicateEventId
 ├── InlineFailed                        an inline projection raised inside the append; nothing was stored
+├── DefinitionChanged                   a reader of this name and version was another one; nothing was run
+├── LeaseLost                           another member has taken over; what was not saved will be done again by it
+├── HandlerTimedOut                     a processor's handler took longer than allowed
+├── ProcessorStopped                    a processor has stopped at an event that it could not handle
+├── WaitTimedOut (also TimeoutError)    a reader has not come so far within the time allowed
 ├── HandlersFailed (also ExceptionGroup)  the events are stored; one or more handlers raised
 ├── HandlerLoop                         inside HandlersFailed: handlers caused more and more events
 ├── OpenFailed                          the store could not be opened
@@ -133,6 +138,57 @@ class InlineFailed(HansardError):
 
     def __str__(self) -> str:
         return f"nothing was stored, because an inline projection failed: {self.reason}"
+
+
+class DefinitionChanged(HansardError):
+    """A processor or projection differs from what ran under its name and version. `reason` says in what."""
+
+    code = "definition-changed"
+
+    def __init__(self, name: str, version: int, reason: str) -> None:
+        super().__init__(name, version, reason)
+        self.name, self.version, self.reason = name, version, reason
+
+    def __str__(self) -> str:
+        return f"{shown(self.name)} version {self.version}: {self.reason}"
+
+
+class LeaseLost(HansardError):
+    """Another member owns the partition now: this one was silent for too long. Its work since the checkpoint is not recorded."""
+
+    code = "lease-lost"
+
+
+class HandlerTimedOut(HansardError):
+    """A processor's handler took longer than its `timeout_s`."""
+
+    code = "handler-timed-out"
+
+
+class ProcessorStopped(HansardError):
+    """A processor has stopped at an event that it could not handle. `position` says where; the handler's error is the cause."""
+
+    code = "processor-stopped"
+
+    def __init__(self, name: str, position: int, reason: str) -> None:
+        super().__init__(name, position, reason)
+        self.name, self.position, self.reason = name, position, reason
+
+    def __str__(self) -> str:
+        return f"{shown(self.name)} has stopped at position {self.position}: {self.reason}"
+
+
+class WaitTimedOut(HansardError, TimeoutError):
+    """A reader has not come so far within the time allowed."""
+
+    code = "wait-timed-out"
+
+    def __init__(self, name: str, position: int, reached: int, timeout_s: float) -> None:
+        super().__init__(name, position, reached, timeout_s)
+        self.name, self.position, self.reached, self.timeout_s = name, position, reached, timeout_s
+
+    def __str__(self) -> str:
+        return f"{shown(self.name)} is at position {self.reached}, not yet at {self.position}, after {self.timeout_s:g} s"
 
 
 class HandlersFailed(HansardError, ExceptionGroup[Exception]):
@@ -274,6 +330,11 @@ EXIT_CODES: Final[dict[str, int]] = {
     "append-condition-failed": 3,
     "duplicate-event-id": 3,
     "inline-failed": 4,
+    "definition-changed": 2,
+    "lease-lost": 3,
+    "handler-timed-out": 4,
+    "processor-stopped": 4,
+    "wait-timed-out": 7,
     "handlers-failed": 4,
     "handler-loop": 4,
     "open-failed": 5,

@@ -63,6 +63,30 @@ READERS_MAX: Final = 4
 """Reading connections that one store object keeps, and reading threads of an async one. More gain nothing under one
 interpreter lock."""
 
+CAUSED_DEPTH_MAX: Final = 1_000
+"""How long a chain may grow in which a processor handles events that it has caused itself. Longer is a loop."""
+
+CAUSED_REMEMBERED_MAX: Final = 100_000
+"""Events whose chains are remembered; those that the processor does not ask for would stay for ever."""
+
+RUNNER_THREADS_MAX: Final = 64
+"""Threads of one runner. More would wait for one another."""
+
+PARTITIONS_MAX: Final = 1_024
+"""Partitions of one reader; each is a document that its members look at whenever one comes or goes."""
+
+LEASE_S: Final = 10.0
+"""How long a member may be silent before others take over its partitions, unless the program says otherwise."""
+
+LEASE_S_MIN: Final = 0.1
+"""Shorter leases would be lost whenever the machine is busy."""
+
+LEASE_S_MAX: Final = 86_400.0
+"""A day; nobody wants to wait longer for a takeover."""
+
+BATCH_S: Final = 0.02
+"""How long handlers may hold the write lock at a time, and so how long appends may wait for them."""
+
 SHARED_EVENTS_MAX: Final = 2_000
 """Events at the end of the log that many live readers of one store object share in memory."""
 

@@ -3,15 +3,17 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any, Self, overload
+from typing import TYPE_CHECKING, Any, Self, overload
 from uuid import UUID
 
-from hansard.appends import Append, Appended, StreamAppend, check_append, recorded_events, restored
+from hansard import causation
+from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events, restored
 from hansard.errors import InvalidType
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers
-from hansard.limits import PAGE_STREAMS_MAX
+from hansard.limits import LEASE_S, PAGE_STREAMS_MAX
 from hansard.names import check_name
+from hansard.processors.definitions import Processor, check_lease
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
@@ -19,6 +21,10 @@ from hansard.storage.port import Capability, Storage
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.drivers import Callback, Subscription, checked_callbacks
 from hansard.subscriptions.tail import Tail
+
+if TYPE_CHECKING:
+    from hansard.processors.control import ReaderControl, ReaderStatus
+    from hansard.processors.runner import OnError, Running
 
 EVERYTHING = Query()
 
@@ -69,6 +75,7 @@ class Store:
         event = Event(type, data, metadata, tags, id)
         append = Append((StreamAppend(stream, (event,)),))
         appended = self._storage.append(append)
+        causation.note(appended)
         if appended.is_repeat:
             return self._storage.events([event.id_bytes])[event.id_bytes]
         (recorded,) = recorded_events(append, appended)
@@ -156,6 +163,7 @@ class Store:
 
     def _append(self, append: Append) -> Appended:
         appended = self._storage.append(append)
+        causation.note(appended)
         if self._handlers and not appended.is_repeat:
             call_handlers(self._handlers, recorded_events(append, appended), appended)
         return appended
@@ -264,6 +272,62 @@ class Store:
         callbacks = checked_callbacks(on_caught_up, on_idle, idle_s)
         return Subscription(self._tail, check_query("query", query), check_bound("after", after), callbacks)
 
+    def run(
+        self, *definitions: Processor, threads: int = 4, lease_s: float = LEASE_S, on_error: "OnError | None" = None
+    ) -> "Running":
+        """Run processors in the background, on a few threads, until the `with` block is left, or `stop()`.
+
+        Several processes may run the same ones: each event is handled by one of them. `lease_s`: how long a member may be
+        silent before others take over. `on_error(name, error)` is told what stops or disturbs one.
+
+        >>> store, seen = open(":memory:"), []
+        >>> _ = store.add("order-7", "placed")
+        >>> with store.run(Processor("printer", lambda event: seen.append(event.type))) as running:
+        ...     running.wait_until_caught_up()
+        >>> seen
+        ['placed']
+        """
+        from hansard.processors.runner import Running  # with all that it needs, only where something is run
+        from hansard.processors.sources import sources_of
+
+        check_lease(lease_s)
+        return Running(self._storage, self._tail, sources_of(definitions), threads=threads, lease_s=lease_s, on_error=on_error)
+
+    def catch_up(self, *definitions: Processor, timeout_s: float | None = None) -> None:
+        """Run processors here and now, until they have handled everything that is in the log. For scripts and tests.
+
+        Raises ProcessorStopped if one of them stops at an event.
+
+        >>> store, seen = open(":memory:"), []
+        >>> _ = store.add("order-7", "placed")
+        >>> store.catch_up(Processor("printer", lambda event: seen.append(event.type)))
+        >>> seen
+        ['placed']
+        """
+        from hansard.processors.runner import Crew  # as above
+        from hansard.processors.sources import sources_of
+
+        crew = Crew(self._storage, self._tail, sources_of(definitions))
+        try:
+            crew.run_until_caught_up(None if timeout_s is None else check_timeout(timeout_s))
+        finally:
+            crew.leave()
+
+    def reader(self, name: str) -> "ReaderControl":
+        """A named reader, run by whichever process: its status, its dead letters, pause, resume, throttle, reset, wait_for.
+
+        Raises InvalidInput if nothing of this name was ever run.
+        """
+        from hansard.processors.control import ReaderControl  # as above
+
+        return ReaderControl(self._storage, name)
+
+    def readers(self) -> "Iterator[ReaderStatus]":
+        """The status of every named reader, in the order of their names."""
+        from hansard.processors.control import statuses  # as above
+
+        return statuses(self._storage)
+
     def wait(self, after: int, timeout_s: float) -> int:
         """Wait until the head is beyond a position, or the time is over. Returns the head."""
         return self._storage.wait(check_bound("after", after), check_timeout(timeout_s))
@@ -305,23 +369,6 @@ def checked_path(field: str, path: object) -> str:
     if not isinstance(path, str | os.PathLike):
         raise InvalidType(field, path, "expected a path")
     return os.fsdecode(path)
-
-
-def append_of(parts: tuple[StreamAppend, ...], condition: AppendCondition | None) -> Append:
-    """What the caller gave, checked."""
-    if condition is not None and not isinstance(condition, AppendCondition):
-        raise InvalidType("condition", condition, "expected an AppendCondition")
-    return check_append(Append(parts, condition))
-
-
-def checked_parts(appends: Iterable[StreamAppend]) -> tuple[StreamAppend, ...]:
-    if isinstance(appends, StreamAppend) or not isinstance(appends, Iterable):
-        raise InvalidType("appends", appends, "expected a list of StreamAppend")
-    parts = tuple(appends)
-    for part in parts:
-        if not isinstance(part, StreamAppend):
-            raise InvalidType("appends", part, "expected StreamAppend")
-    return parts
 
 
 def _pages(paging: Paging, fetch: Callable[[Page], list[RecordedEvent]], last: Callable[[], int]) -> Iterator[RecordedEvent]:

@@ -53,13 +53,18 @@ class GroupCommit:
     def exclusively(self, work: Callable[[], _ResultT]) -> _ResultT:
         """Do other work that writes, while no group is being written."""
         self._check_not_inside()
-        with self._writing:
+        self._take_turn()
+        try:
             self._check_open()
             self._owner = threading.get_ident()
-            try:
-                return work()
-            finally:
-                self._owner = None
+            return work()
+        finally:
+            self._owner = None
+            self._writing.release()
+
+    def _take_turn(self) -> None:
+        if not self._writing.acquire(timeout=BUSY_TIMEOUT_S):
+            raise StoreBusy(f"another transaction of this store has not ended within {BUSY_TIMEOUT_S:g} s; nothing was stored")
 
     def _check_not_inside(self) -> None:
         if self._owner == threading.get_ident():
@@ -121,8 +126,15 @@ class GroupCommit:
 
     def _write_for_ever(self) -> None:
         while group := self._next_group():
-            with self._writing:
-                self._write(group)
+            try:
+                self._take_turn()
+            except StoreBusy as error:
+                _fail(group, error)
+            else:
+                try:
+                    self._write(group)
+                finally:
+                    self._writing.release()
             _settle(group)
 
     def _next_group(self) -> list[Ticket]:

@@ -12,7 +12,7 @@ from hansard.errors import AppendConditionFailed, CapabilityMissing, HansardErro
 from hansard.events import Event, RecordedEvent, tags_text
 from hansard.query import AppendCondition, Query
 from hansard.storage.clock import now_us
-from hansard.storage.port import Capability, InlineHook, ResultT, Ticket, Transaction
+from hansard.storage.port import Capability, InlineHook, ResultT, StorageTransaction, Ticket
 from hansard.streams import StreamInfo, category_of
 
 
@@ -166,7 +166,7 @@ class MemoryStorage:
         documents = self._documents.get(collection, {})
         return nsmallest(limit, (item for item in documents.items() if item[0] > after))
 
-    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+    def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         self._check_not_inside()
         with self._lock:
             self._check_open()

@@ -54,7 +54,7 @@ class Ticket:
         self.settled = settled
 
 
-class Transaction(Protocol):
+class StorageTransaction(Protocol):
     """One write transaction over the log and the documents: all of it happens, or nothing. It sees its own changes.
 
     To be used by the function that was given it, in that function's thread, until it returns.
@@ -86,7 +86,7 @@ class Transaction(Protocol):
         """The database's own connection, in this transaction. Raises CapabilityMissing where there is none."""
 
 
-InlineHook = Callable[[Transaction, Sequence[RecordedEvent]], None]
+InlineHook = Callable[[StorageTransaction, Sequence[RecordedEvent]], None]
 """Called inside each append's transaction with what it has stored; what it raises refuses the append."""
 
 
@@ -136,9 +136,9 @@ class Storage(Protocol):
         """The documents of these keys; an unknown key is left out."""
 
     def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
-        """As Transaction.scan."""
+        """As StorageTransaction.scan."""
 
-    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+    def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         """Call `work` in one write transaction, commit durably, and return what it returned.
 
         If it raises, nothing of it happens, and the error comes out. An engine may call it again: it must have no effects but

@@ -10,7 +10,7 @@ from hansard.errors import CapabilityMissing, Conflict, DuplicateEventId, Inline
 from hansard.events import RecordedEvent
 from hansard.limits import POSITION_MAX
 from hansard.query import Query
-from hansard.storage.port import Capability, Storage, Transaction
+from hansard.storage.port import Capability, Storage, StorageTransaction
 from hansard.store import Store
 from hansard.streams import NO_STREAM
 from hansard.testing.builders import event, events
@@ -66,7 +66,7 @@ class TransactionContract:
         store.add("a-1", "first")
         storage.transact(lambda t: t.put("c", {"kept": b"1", "changed": b"1"}))
 
-        def work(t: Transaction) -> None:
+        def work(t: StorageTransaction) -> None:
             t.put("c", {"changed": b"2", "new": b"2", "kept": None})
             t.append(one("a-1"))
             t.append(one("b-1"))
@@ -83,7 +83,7 @@ class TransactionContract:
         """A handler would decide on what it has just changed itself."""
         store.add("a-1", "first")
 
-        def work(t: Transaction) -> None:
+        def work(t: StorageTransaction) -> None:
             t.put("c", {"x": b"1"})
             assert t.get("c", ["x"]) == {"x": b"1"}
             appended = t.append(one("a-1", "second", 1))
@@ -98,7 +98,7 @@ class TransactionContract:
         """A process manager could write what no other writer may."""
         again = one("a-1")
 
-        def work(t: Transaction) -> None:
+        def work(t: StorageTransaction) -> None:
             first = t.append(again)
             assert t.append(again) == first
             with pytest.raises(WrongExpectedVersion):
@@ -115,7 +115,7 @@ class TransactionContract:
     def test_transactions_and_appends_race_without_loss(self, storage: Storage, store: Store) -> None:
         """Two members would both take a partition, or an append would overwrite one of a transaction."""
 
-        def count(t: Transaction) -> None:
+        def count(t: StorageTransaction) -> None:
             value = int(t.get("c", ["n"]).get("n", b"0"))
             t.put("c", {"n": str(value + 1).encode()})
             t.append(one("t-1"))
@@ -154,7 +154,7 @@ class TransactionContract:
     def test_an_inline_hook_is_called_inside_every_append(self, storage: Storage, store: Store) -> None:
         """An inline read model would be behind the log."""
 
-        def hook(t: Transaction, recorded: Sequence[RecordedEvent]) -> None:
+        def hook(t: StorageTransaction, recorded: Sequence[RecordedEvent]) -> None:
             assert t.head() == recorded[-1].position
             seen = t.get("seen", ["n"]).get("n", b"")
             t.put("seen", {"n": seen + b"".join(b"%d " % e.position for e in recorded)})
@@ -172,7 +172,7 @@ class TransactionContract:
     def test_what_an_inline_hook_raises_refuses_that_append_alone(self, storage: Storage, store: Store) -> None:
         """A bad inline projection would store events without their read model, or harm other appends."""
 
-        def hook(t: Transaction, recorded: Sequence[RecordedEvent]) -> None:
+        def hook(t: StorageTransaction, recorded: Sequence[RecordedEvent]) -> None:
             t.put("seen", {str(recorded[0].position): b"1"})
             if recorded[0].type == "bad":
                 raise Refused("not this one")
@@ -207,7 +207,7 @@ class TransactionContract:
             return
         storage.transact(lambda t: t.connection.execute("CREATE TABLE mine (n INTEGER)"))
 
-        def work(t: Transaction) -> None:
+        def work(t: StorageTransaction) -> None:
             t.connection.execute("INSERT INTO mine VALUES (1)")
             raise Refused
 

@@ -11,7 +11,7 @@ from hansard.events import RecordedEvent
 from hansard.query import Query
 from hansard.storage.clock import now_us
 from hansard.storage.group_commit import GroupCommit
-from hansard.storage.port import Capability, InlineHook, ResultT, Ticket, Transaction
+from hansard.storage.port import Capability, InlineHook, ResultT, StorageTransaction, Ticket
 from hansard.storage.sqlite import backup, check, documents, reader, schema
 from hansard.storage.sqlite.connection import Database, Readers, translated
 from hansard.storage.sqlite.watch import Bells
@@ -135,7 +135,7 @@ class SqliteStorage:
             has = schema.has_documents(connection)
             return documents.scan(connection, collection, after=after, limit=limit) if has else []
 
-    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+    def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         commits, writer = self._open_commits(), self._writer
         assert writer is not None
         head_before = 0

@@ -18,7 +18,7 @@ from hansard.appends import Append, Appended, StreamAppend, recorded_events
 from hansard.errors import AppendConditionFailed, HansardError, InlineFailed
 from hansard.events import tags_text
 from hansard.query import AppendCondition
-from hansard.storage.port import InlineHook, ResultT, Ticket, Transaction
+from hansard.storage.port import InlineHook, ResultT, StorageTransaction, Ticket
 from hansard.storage.sqlite import reader
 from hansard.storage.sqlite.checksum import checksum
 from hansard.storage.sqlite.connection import CHECKPOINT_PAGES, Database, base_code, named, translated
@@ -122,7 +122,7 @@ class Writer:
 
     # Transactions of others' making
 
-    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+    def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         """Errors of the database that `work` causes with the connection are its own; those of begin and commit are ours."""
         raised: BaseException | None = None
         try:

@@ -1,0 +1,113 @@
+"""Running and controlling readers from asyncio: the same verbs, awaited."""
+
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self
+
+from hansard.errors import ProcessorStopped
+from hansard.processors.control import ReaderControl, ReaderStatus
+from hansard.processors.dead_letters import DeadLetter, DeadLetters
+from hansard.processors.runner import Running
+from hansard.storage.port import Storage
+
+InThread = Callable[..., Awaitable[Any]]
+
+
+class AsyncRunning:
+    """See Running: `async with store.run(...) as running`."""
+
+    def __init__(self, start: Callable[[], Running], in_thread: InThread) -> None:
+        self._start = start
+        self._in_thread = in_thread
+        self._running: Running | None = None
+
+    async def __aenter__(self) -> Self:
+        self._running = await self._in_thread(self._start)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.stop()
+
+    async def stop(self) -> None:
+        if self._running is not None:
+            await self._in_thread(self._running.stop)
+
+    @property
+    def _started(self) -> Running:
+        assert self._running is not None, "write `async with store.run(...) as running`"
+        return self._running
+
+    @property
+    def errors(self) -> list[tuple[str, Exception]]:
+        return self._started.errors
+
+    @property
+    def stopped(self) -> dict[str, ProcessorStopped]:
+        return self._started.stopped
+
+    def position(self, name: str) -> int:
+        return self._started.position(name)
+
+    async def wait_for(self, name: str, position: int, timeout_s: float = 10.0) -> None:
+        await self._in_thread(self._started.wait_for, name, position, timeout_s)
+
+    async def wait_until_caught_up(self, timeout_s: float = 60.0) -> None:
+        await self._in_thread(self._started.wait_until_caught_up, timeout_s)
+
+
+class AsyncReaderControl:
+    """See ReaderControl. That the name is known is looked up by the first verb."""
+
+    def __init__(self, storage: Storage, name: str, in_thread: InThread) -> None:
+        self._storage = storage
+        self._in_thread = in_thread
+        self.name = name
+
+    async def _do(self, verb: Callable[[ReaderControl], Any]) -> Any:
+        return await self._in_thread(lambda: verb(ReaderControl(self._storage, self.name)))
+
+    async def status(self) -> ReaderStatus:
+        status: ReaderStatus = await self._do(lambda reader: reader.status())
+        return status
+
+    async def pause(self) -> None:
+        await self._do(lambda reader: reader.pause())
+
+    async def resume(self) -> None:
+        await self._do(lambda reader: reader.resume())
+
+    async def throttle(self, events_per_s: float | None) -> None:
+        await self._do(lambda reader: reader.throttle(events_per_s))
+
+    async def reset(self, position: int = 0) -> None:
+        await self._do(lambda reader: reader.reset(position))
+
+    async def forget(self) -> None:
+        await self._do(lambda reader: reader.forget())
+
+    async def wait_for(self, position: int, timeout_s: float = 10.0) -> None:
+        await self._do(lambda reader: reader.wait_for(position, timeout_s))
+
+    @property
+    def dead_letters(self) -> "AsyncDeadLetters":
+        return AsyncDeadLetters(DeadLetters(self._storage, self.name), self._in_thread)
+
+
+class AsyncDeadLetters:
+    """See DeadLetters."""
+
+    def __init__(self, letters: DeadLetters, in_thread: InThread) -> None:
+        self._letters = letters
+        self._in_thread = in_thread
+
+    async def list(self) -> "list[DeadLetter]":
+        found: list[DeadLetter] = await self._in_thread(lambda: [*self._letters])
+        return found
+
+    async def retry(self, sequence: str | None = None) -> int:
+        count: int = await self._in_thread(self._letters.retry, sequence)
+        return count
+
+    async def discard(self, sequence: str, position: int | None = None) -> int:
+        count: int = await self._in_thread(self._letters.discard, sequence, position)
+        return count

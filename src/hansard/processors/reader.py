@@ -1,0 +1,427 @@
+"""One reader as one member runs it: step by step, without a thread or a clock of its own.
+
+A step takes the next matching events of the shares that this member owns, has them handled, and notes how far it is.
+Everything that may go wrong between two steps (a crash, a takeover, a lost lease) leaves checkpoints that lie at or
+before what was done, so that no event is skipped.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from hansard.errors import HandlerLoop, LeaseLost, ProcessorStopped
+from hansard.events import RecordedEvent
+from hansard.limits import PAGE_EVENTS_MAX
+from hansard.processors import dead_letters
+from hansard.processors.dead_letters import WAITS_BEHIND, DeadLetter
+from hansard.processors.definitions import OnFailure, Retry
+from hansard.processors.documents import ORDERS, Failure, OrderDocument, ReaderDocument, decoded, encoded
+from hansard.processors.membership import Membership
+from hansard.processors.shares import Shares
+from hansard.query import Query
+from hansard.storage.port import Storage, StorageTransaction
+from hansard.subscriptions.tail import Tail
+
+_PAUSED_S = 0.25
+_SAVE_EVERY = 10_000
+"""Positions without an event of ours after which the checkpoint is saved all the same."""
+_RETRIED_AT_ONCE = 100
+
+
+class EventFailed(Exception):
+    """A handler has raised (the cause): which event it was."""
+
+    def __init__(self, event: RecordedEvent) -> None:
+        super().__init__(event.position)
+        self.event = event
+
+
+class Work(Protocol):
+    """What a reader does with its events."""
+
+    @property
+    def document(self) -> ReaderDocument: ...
+    @property
+    def query(self) -> Query: ...
+    @property
+    def retry(self) -> Retry: ...
+    @property
+    def on_failure(self) -> OnFailure: ...
+    @property
+    def replay_safe(self) -> bool: ...
+    @property
+    def checkpoint_s(self) -> float: ...
+    @property
+    def is_transactional(self) -> bool:
+        """Whether events are handled inside the transaction that saves the checkpoint."""
+
+    def key_of(self, event: RecordedEvent) -> str:
+        """What an event is kept in order with."""
+
+    def handle(self, event: RecordedEvent) -> None:
+        """One event, outside of a transaction. Whatever it raises is a failed attempt."""
+
+    def handle_in(self, transaction: StorageTransaction, events: Sequence[RecordedEvent]) -> int:
+        """Events in order, inside a transaction. Returns how many were handled; EventFailed says which one failed."""
+
+    def saving(self, transaction: StorageTransaction, upto: int, is_last: bool) -> None:
+        """Called before a transactional save; `is_last`: nothing in the log stands after `upto`."""
+
+    def over(self, *, is_committed: bool) -> None:
+        """The transaction has ended."""
+
+
+class _Attempts:
+    """The event that fails at present."""
+
+    def __init__(self, position: int) -> None:
+        self.position = position
+        self.count = 0
+        self.not_before_s = 0.0
+
+
+class Reader:
+    """`step()` until it returns None (nothing more to do now) or the seconds to the next useful step; 0 means at once."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        tail: Tail,
+        work: Work,
+        membership: Membership,
+        *,
+        clock_s: Callable[[], float],
+        now_us: Callable[[], int],
+    ) -> None:
+        self.work = work
+        self.name = work.document.name
+        self.order = OrderDocument()
+        self.stopped: ProcessorStopped | None = None
+        self.is_stopping = False
+        self.is_retiring = False
+        self._storage = storage
+        self._tail = tail
+        self._clock_s = clock_s
+        self._now_us = now_us
+        self.shares = Shares(storage, membership, work.document, key_of=work.key_of, clock_s=clock_s, now_us=now_us)
+        self._attempts: _Attempts | None = None
+        self._parked_here: list[DeadLetter] = []
+        self._is_dirty = False
+        self._saved_s = 0.0
+        self._not_before_s = 0.0
+
+    @property
+    def position(self) -> int:
+        """How far this member is with the reader, if it owns all of it; 0 otherwise."""
+        return self.shares.cursor if self.shares.owns_all else 0
+
+    def is_behind(self, head: int) -> bool:
+        """Whether something up to a head is still to be done, here or by another member. A paused reader is not waited for."""
+        if self.order.is_paused:
+            return False
+        if self.order.retries and self.shares.owns_all:
+            return True
+        return (bool(self.shares.owned) and self.shares.cursor < head) or not self.shares.is_done_by_others(head)
+
+    def step(self) -> float | None:
+        if self.stopped is not None:
+            return None
+        if self.is_retiring:
+            self.leave()
+            return None
+        try:
+            return self._step()
+        except LeaseLost:
+            self._forget()
+            return 0.0
+        except EventFailed as failed:  # its key could not be found out, so no policy can say what it is in order with
+            failure = Failure(failed.event.position, failed.event.type, describe(failed.__cause__), 1, self._now_us())
+            self._stop(failure, failed.__cause__)
+            return None
+
+    def flush(self) -> None:
+        """Save what is done."""
+        try:
+            self._save()
+        except LeaseLost:
+            self._forget()
+
+    def leave(self) -> None:
+        """Save what is done and give the shares back."""
+        try:
+            self._save()
+            self.shares.release()
+        except LeaseLost:
+            self._forget()
+
+    def _forget(self) -> None:
+        self.shares.lose()
+        self._attempts = None
+        self._parked_here = []
+        self._is_dirty = False
+
+    def _step(self) -> float | None:
+        if self.shares.balance():
+            self._attempts = None
+        if not self.shares.owned:
+            return None
+        now = self._clock_s()
+        if (pause := self._pause(now)) > 0:
+            return min(pause, self._save_if_due(now) or pause)
+        if self.order.retries and self._retry_letters():
+            return 0.0
+        cursor = self.shares.cursor
+        page, upto = self._tail.page(self.work.query, cursor)
+        if upto <= cursor:
+            return self._save_if_due(now)
+        self._take(page, upto)
+        self._save_if_due(self._clock_s())
+        return 0.0
+
+    def _pause(self, now: float) -> float:
+        if self.order.is_paused:
+            return _PAUSED_S
+        retry_s = self._attempts.not_before_s if self._attempts is not None else 0.0
+        return max(retry_s, self._not_before_s) - now
+
+    def _save_if_due(self, now: float) -> float | None:
+        """Save the checkpoint if it is time; otherwise say when it is, or None if there is nothing to save."""
+        if not self._is_dirty and self.shares.unsaved < _SAVE_EVERY:
+            return None
+        due = self._saved_s + self.work.checkpoint_s - now
+        if due > 0:
+            return due
+        self._save()
+        return None
+
+    def _save(self) -> None:
+        if self._parked_here or self.shares.unsaved:
+            letters, self._parked_here = self._parked_here, []
+
+            def work(transaction: StorageTransaction) -> None:
+                documents = self.shares.fenced(transaction)
+                dead_letters.put(transaction, letters)
+                self.shares.put(transaction, documents)
+
+            self._storage.transact(work)
+            self.shares.saved()
+        self._is_dirty = False
+        self._saved_s = self._clock_s()
+
+    # Taking events
+
+    def _take(self, page: Sequence[RecordedEvent], upto: int) -> None:
+        events = [event for event in page if (share := self.shares.of(event)) is not None and event.position > share.done]
+        limit = self._batch_limit()
+        if len(events) > limit:
+            upto = events[limit].position - 1
+            events = events[:limit]
+        if not events:
+            self.shares.advance(upto)
+        elif self.work.is_transactional:
+            self._take_in_transaction(events, upto)
+        else:
+            self._take_one_by_one(events, upto)
+
+    def _batch_limit(self) -> int:
+        if self._attempts is not None:
+            return 1
+        rate = self.order.events_per_s
+        return PAGE_EVENTS_MAX if rate is None else max(1, min(PAGE_EVENTS_MAX, int(rate * 0.1)))
+
+    def _is_done_before(self, event: RecordedEvent) -> bool:
+        """Whether a handler that must not see an event again has had it."""
+        share = self.shares.of(event)
+        return not self.work.replay_safe and share is not None and event.position <= share.handled
+
+    def _take_one_by_one(self, events: Sequence[RecordedEvent], upto: int) -> None:
+        parked = self._parked(events)
+        for event in events:
+            if self.is_stopping:
+                self.shares.advance(event.position - 1)
+                return
+            sequence = self.work.key_of(event)
+            if sequence in parked:
+                self._parked_here.append(self._waiting(event, sequence))
+            elif not self._is_done_before(event):
+                try:
+                    self.work.handle(event)
+                except Exception as error:
+                    self.shares.advance(event.position - 1)
+                    self._failed(event, error)
+                    return
+            self._is_dirty = True
+        self._attempts = None
+        self.shares.advance(upto)
+        self._throttle(len(events))
+
+    def _parked(self, events: Sequence[RecordedEvent]) -> set[str]:
+        if self.work.on_failure is not OnFailure.PARK:
+            return set()
+        sequences = list(dict.fromkeys(self.work.key_of(event) for event in events))
+        return set(self._storage.get(dead_letters.parked_of(self.name), sequences))
+
+    def _waiting(self, event: RecordedEvent, sequence: str) -> DeadLetter:
+        return dead_letters.letter(
+            self.name, event, sequence, error=WAITS_BEHIND, attempts=0, at_us=self._now_us(), is_parked=True
+        )
+
+    def _take_in_transaction(self, events: Sequence[RecordedEvent], upto: int) -> None:
+        reached = 0
+
+        def work(transaction: StorageTransaction) -> None:
+            nonlocal reached
+            documents = self.shares.fenced(transaction)
+            parked = self._parked_in(transaction, events)
+            behind = {event.position: event for event in events if self.work.key_of(event) in parked} if parked else {}
+            todo = [event for event in events if event.position not in behind and not self._is_done_before(event)]
+            count = self.work.handle_in(transaction, todo)
+            reached = upto if count == len(todo) else todo[count].position - 1
+            waiting = [self._waiting(event, self.work.key_of(event)) for event in behind.values() if event.position <= reached]
+            dead_letters.put(transaction, waiting)
+            self.work.saving(transaction, reached, reached >= transaction.head())
+            self.shares.put(transaction, documents, upto=reached)
+
+        try:
+            self._storage.transact(work)
+        except EventFailed as failed:
+            self.work.over(is_committed=False)
+            before = [event for event in events if event.position < failed.event.position]
+            if before:
+                self._take_in_transaction(before, failed.event.position - 1)
+            if self.shares.cursor == failed.event.position - 1 or not before:
+                self._failed(failed.event, failed.__cause__)
+            return
+        except BaseException:
+            self.work.over(is_committed=False)
+            raise
+        self.work.over(is_committed=True)
+        self._attempts = None
+        self.shares.saved(reached)
+        self._saved_s = self._clock_s()
+        self._throttle(len(events))
+
+    def _parked_in(self, transaction: StorageTransaction, events: Sequence[RecordedEvent]) -> set[str]:
+        if self.work.on_failure is not OnFailure.PARK:
+            return set()
+        return dead_letters.parked_among(transaction, self.name, [self.work.key_of(event) for event in events])
+
+    def _throttle(self, count: int) -> None:
+        if self.order.events_per_s:
+            self._not_before_s = self._clock_s() + count / self.order.events_per_s
+
+    # Failing
+
+    def _failed(self, event: RecordedEvent, error: BaseException | None) -> None:
+        """Note a failed attempt; after the last one, do what the policy says."""
+        if self._attempts is None or self._attempts.position != event.position:
+            self._attempts = _Attempts(event.position)
+        attempts = self._attempts
+        attempts.count += self.work.retry.attempts if isinstance(error, HandlerLoop) else 1  # a loop is no passing fault
+        if attempts.count < self.work.retry.attempts:
+            attempts.not_before_s = self._clock_s() + self.work.retry.pause_s(attempts.count)
+            return
+        reason = describe(error)
+        failure = Failure(event.position, event.type, reason, attempts.count, self._now_us())
+        if self.work.on_failure is OnFailure.STOP:
+            self._stop(failure, error)
+        else:
+            self._give_up(event, failure)
+        self._attempts = None
+
+    def _stop(self, failure: Failure, error: BaseException | None) -> None:
+        letters, self._parked_here = self._parked_here, []
+
+        def work(transaction: StorageTransaction) -> None:
+            documents = self.shares.fenced(transaction)
+            dead_letters.put(transaction, letters)
+            self.shares.put(transaction, documents, failure=failure, is_stopped=True)
+
+        self._storage.transact(work)
+        self.shares.saved()
+        self._is_dirty = False
+        self.stopped = ProcessorStopped(self.name, failure.position, failure.error)
+        self.stopped.__cause__ = error
+
+    def _give_up(self, event: RecordedEvent, failure: Failure) -> None:
+        one = dead_letters.letter(
+            self.name,
+            event,
+            self.work.key_of(event),
+            error=failure.error,
+            attempts=failure.attempts,
+            at_us=failure.at_us,
+            is_parked=self.work.on_failure is OnFailure.PARK,
+        )
+        letters, self._parked_here = [*self._parked_here, one], []
+
+        def work(transaction: StorageTransaction) -> None:
+            documents = self.shares.fenced(transaction)
+            dead_letters.put(transaction, letters)
+            self.shares.put(transaction, documents, upto=event.position, failure=failure)
+
+        self._storage.transact(work)
+        self.shares.saved(event.position)
+        self._is_dirty = False
+
+    # Dead letters that are tried again
+
+    def _retry_letters(self) -> bool:
+        """Handle the letters of one sequence that was asked for, in order. Returns whether there was one of ours."""
+        for sequence in self.order.retries:
+            letters = dead_letters.of_sequence(self._storage, self.name, sequence, limit=_RETRIED_AT_ONCE)
+            if letters and self.shares.of(self._event_of(letters[0])) is None:
+                continue
+            is_all_right = all(self._retry_one(one) for one in letters)
+            if not is_all_right or len(letters) < _RETRIED_AT_ONCE:
+                self._order_done(sequence)
+            return True
+        return False
+
+    def _event_of(self, one: DeadLetter) -> RecordedEvent:
+        (event,) = self._storage.read(Query(), after=one.position - 1, before=None, backwards=False, limit=1)
+        return event
+
+    def _retry_one(self, one: DeadLetter) -> bool:
+        event = self._event_of(one)
+
+        def work(transaction: StorageTransaction) -> None:
+            self.shares.fenced(transaction)
+            if self.work.is_transactional:
+                self.work.handle_in(transaction, [event])
+            dead_letters.remove(transaction, one)
+
+        try:
+            if not self.work.is_transactional:
+                self.work.handle(event)
+            self._storage.transact(work)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            self.work.over(is_committed=False)
+            self._note_failed_retry(one, error.__cause__ if isinstance(error, EventFailed) else error)
+            return False
+        self.work.over(is_committed=True)
+        return True
+
+    def _note_failed_retry(self, one: DeadLetter, error: BaseException | None) -> None:
+        again = DeadLetter(
+            one.reader, one.sequence, one.position, one.id, one.type, one.stream,
+            describe(error), one.attempts + 1, self._now_us(), one.is_parked,
+        )  # fmt: skip
+        self._storage.transact(lambda transaction: dead_letters.put(transaction, [again]))
+
+    def _order_done(self, sequence: str) -> None:
+        def work(transaction: StorageTransaction) -> OrderDocument:
+            text = transaction.get(ORDERS, [self.name]).get(self.name)
+            order = decoded(text, OrderDocument) if text else OrderDocument()
+            order.retries = [other for other in order.retries if other != sequence]
+            transaction.put(ORDERS, {self.name: None if order == OrderDocument() else encoded(order)})
+            return order
+
+        self.order = self._storage.transact(work)
+
+
+def describe(error: BaseException | None) -> str:
+    """An error on one line, as it is kept and shown."""
+    text = f"{type(error).__name__}: {error}" if error is not None and str(error) else type(error).__name__
+    return " ".join(text.split())[:500]
