@@ -22,8 +22,8 @@ from hansard.storage.port import Storage, StorageTransaction
 from hansard.subscriptions.tail import Tail
 
 _PAUSED_S = 0.25
-_SAVE_EVERY = 10_000
-"""Positions without an event of ours after which the checkpoint is saved all the same."""
+_SAVE_EVERY, _SAVE_QUIETLY_S = 10_000, 5.0
+"""Positions, and seconds, without an event of ours after which the checkpoint is saved all the same."""
 _RETRIED_AT_ONCE = 100
 
 
@@ -120,7 +120,12 @@ class Reader:
             return False
         if self.order.retries and self.shares.owns_all:
             return True
-        return (bool(self.shares.owned) and self.shares.cursor < head) or not self.shares.is_done_by_others(head)
+        if self.shares.owned and self.shares.cursor < head:
+            return True
+        others = self.shares.saved_by_others
+        if others is None or others >= head:
+            return False
+        return bool(self._storage.read(self.work.query, after=others, before=head + 1, backwards=False, limit=1))
 
     def step(self) -> float | None:
         if self.stopped is not None:
@@ -185,9 +190,10 @@ class Reader:
 
     def _save_if_due(self, now: float) -> float | None:
         """Save the checkpoint if it is time; otherwise say when it is, or None if there is nothing to save."""
-        if not self._is_dirty and self.shares.unsaved < _SAVE_EVERY:
+        if not self.shares.unsaved:
             return None
-        due = self._saved_s + self.work.checkpoint_s - now
+        is_soon = self._is_dirty or self.shares.unsaved >= _SAVE_EVERY
+        due = self._saved_s + (self.work.checkpoint_s if is_soon else _SAVE_QUIETLY_S) - now
         if due > 0:
             return due
         self._save()

@@ -77,11 +77,12 @@ class Shares:
         """Positions between the lowest checkpoint and what is done."""
         return max([share.done - share.checkpoint for share in self.owned.values()], default=0)
 
-    def is_done_by_others(self, position: int) -> bool:
-        """Whether all partitions that are not ours are saved up to a position."""
+    @property
+    def saved_by_others(self) -> int | None:
+        """Up to where the partitions that are not ours are saved; None if all are ours."""
         keys = [key for number, key in enumerate(self._keys) if number not in self.owned]
         texts = self._storage.get(self._collection, keys) if keys else {}
-        return all(decoded(text, PartitionDocument).checkpoint >= position for text in texts.values())
+        return min([decoded(text, PartitionDocument).checkpoint for text in texts.values()], default=None)
 
     def advance(self, position: int) -> None:
         for share in self.owned.values():
