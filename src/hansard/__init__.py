@@ -14,10 +14,12 @@ if TYPE_CHECKING:
     from hansard.appends import Appended as Appended
     from hansard.appends import StreamAppend as StreamAppend
     from hansard.errors import AppendConditionFailed as AppendConditionFailed
+    from hansard.errors import BuildNotActive as BuildNotActive
     from hansard.errors import CapabilityMissing as CapabilityMissing
     from hansard.errors import Conflict as Conflict
     from hansard.errors import DefinitionChanged as DefinitionChanged
     from hansard.errors import DuplicateEventId as DuplicateEventId
+    from hansard.errors import FoldFailed as FoldFailed
     from hansard.errors import HandlerLoop as HandlerLoop
     from hansard.errors import HandlersFailed as HandlersFailed
     from hansard.errors import HandlerTimedOut as HandlerTimedOut
@@ -53,6 +55,16 @@ if TYPE_CHECKING:
     from hansard.processors.definitions import Processor as Processor
     from hansard.processors.definitions import Retry as Retry
     from hansard.processors.runner import Running as Running
+    from hansard.projections.control import Difference as Difference
+    from hansard.projections.control import ProjectionControl as ProjectionControl
+    from hansard.projections.control import ProjectionStatus as ProjectionStatus
+    from hansard.projections.definition import DELETE as DELETE
+    from hansard.projections.definition import Projection as Projection
+    from hansard.projections.definition import folds as folds
+    from hansard.projections.model import Model as Model
+    from hansard.projections.places import Documents as Documents
+    from hansard.projections.places import Place as Place
+    from hansard.projections.places import Table as Table
     from hansard.query import AppendCondition as AppendCondition
     from hansard.query import Query as Query
     from hansard.query import QueryItem as QueryItem
@@ -79,6 +91,8 @@ _MODULE_OF = {
             "CapabilityMissing",
             "Conflict",
             "DuplicateEventId",
+            "FoldFailed",
+            "BuildNotActive",
             "WaitTimedOut",
             "ProcessorStopped",
             "LeaseLost",
@@ -109,6 +123,10 @@ _MODULE_OF = {
         "hansard.processors.dead_letters": ("DeadLetter",),
         "hansard.processors.definitions": ("OnFailure", "PARK", "Processor", "Retry", "SKIP", "STOP"),
         "hansard.processors.runner": ("Running",),
+        "hansard.projections.control": ("Difference", "ProjectionControl", "ProjectionStatus"),
+        "hansard.projections.definition": ("DELETE", "Projection", "folds"),
+        "hansard.projections.model": ("Model",),
+        "hansard.projections.places": ("Documents", "Place", "Table"),
         "hansard.query": ("AppendCondition", "Query", "QueryItem"),
         "hansard.storage.port": ("Capability",),
         "hansard.store": ("Store", "open"),

@@ -21,6 +21,7 @@ from hansard.handlers import Handlers, HandlerT, call_handlers_async
 from hansard.limits import LEASE_S, PAGE_STREAMS_MAX, QUEUE_APPENDS_MAX, READERS_MAX
 from hansard.names import check_name
 from hansard.processors.definitions import Processor, check_lease
+from hansard.projections.definition import Projection, check_projection
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
     from hansard.processors.async_face import AsyncReaderControl, AsyncRunning
     from hansard.processors.control import ReaderStatus
     from hansard.processors.runner import OnError
+    from hansard.projections.async_face import AsyncModel, AsyncProjectionControl
+    from hansard.projections.control import ProjectionStatus
 
 _T = TypeVar("_T")
 _UNDER_WAY_MAX = QUEUE_APPENDS_MAX // 2
@@ -300,7 +303,7 @@ class AsyncStore:
         return AsyncSubscription(self._live, check_query("query", query), check_bound("after", after), callbacks)
 
     def run(
-        self, *definitions: Processor, threads: int = 4, lease_s: float = LEASE_S, on_error: "OnError | None" = None
+        self, *definitions: Processor | Projection, threads: int = 4, lease_s: float = LEASE_S, on_error: "OnError | None" = None
     ) -> "AsyncRunning":
         """See `Store.run`: `async with store.run(...) as running`. Async handlers run in a loop of their own."""
         from hansard.processors.async_face import AsyncRunning  # with all that it needs, only where something is run
@@ -314,7 +317,7 @@ class AsyncStore:
             self._in_waiting_thread,
         )
 
-    async def catch_up(self, *definitions: Processor, timeout_s: float | None = None) -> None:
+    async def catch_up(self, *definitions: Processor | Projection, timeout_s: float | None = None) -> None:
         """See `Store.catch_up`."""
         from hansard.processors.runner import Crew  # as above
         from hansard.processors.sources import sources_of
@@ -324,6 +327,50 @@ class AsyncStore:
             await self._in_waiting_thread(crew.run_until_caught_up, None if timeout_s is None else check_timeout(timeout_s))
         finally:
             await self._in_waiting_thread(crew.leave)
+
+    async def project(self, projection: Projection, *, key: str | None = None, before: int | None = None) -> Any:
+        """See `Store.project`."""
+        from hansard.projections.live import fold_all, fold_into  # as above
+
+        check_projection(projection)
+        query, states = projection.events, fold_all(projection, [])
+        by_stream = key is not None and projection.is_by_stream
+        events = self.read_stream(key) if by_stream and key is not None else self.read(query, before=before)
+        async for event in events:
+            if not by_stream or (query.matches(event, key) and (before is None or event.position < before)):
+                fold_into(projection, states, event)
+        return states if key is None else states.get(key)
+
+    async def inline(self, *projections: Projection) -> None:
+        """See `Store.inline`."""
+        from hansard.projections.inline import Inline  # as above
+
+        hook = Inline([check_projection(projection) for projection in projections])
+        if projections:
+            await self.catch_up(*projections)
+        await self._in_thread(self._storage.set_inline, hook if projections else None)
+
+    def model(self, name: str, *, build: str | None = None) -> "AsyncModel":
+        """See `Store.model`; its verbs are awaited."""
+        from hansard.projections.async_face import AsyncModel  # as above
+
+        return AsyncModel(self._storage, name, build, self._in_waiting_thread)
+
+    def projection(self, name: str) -> "AsyncProjectionControl":
+        """See `Store.projection`; its verbs are awaited."""
+        from hansard.projections.async_face import AsyncProjectionControl  # as above
+
+        return AsyncProjectionControl(self._storage, name, self._in_waiting_thread)
+
+    def projections(self) -> "AsyncIterator[ProjectionStatus]":
+        """See `Store.projections`."""
+        return self._projections()
+
+    async def _projections(self) -> "AsyncIterator[ProjectionStatus]":
+        from hansard.projections.control import statuses  # as above
+
+        for status in await self._in_thread(lambda: list(statuses(self._storage))):
+            yield status
 
     def reader(self, name: str) -> "AsyncReaderControl":
         """See `Store.reader`; its verbs are awaited."""

@@ -12,6 +12,8 @@ HansardError
 ├── LeaseLost                           another member has taken over; what was not saved will be done again by it
 ├── HandlerTimedOut                     a processor's handler took longer than allowed
 ├── ProcessorStopped                    a processor has stopped at an event that it could not handle
+├── FoldFailed                          a projection's fold raised for an event
+├── BuildNotActive (also TimeoutError)  a build of a projection has not taken over within the time allowed
 ├── WaitTimedOut (also TimeoutError)    a reader has not come so far within the time allowed
 ├── HandlersFailed (also ExceptionGroup)  the events are stored; one or more handlers raised
 ├── HandlerLoop                         inside HandlersFailed: handlers caused more and more events
@@ -191,6 +193,25 @@ class WaitTimedOut(HansardError, TimeoutError):
         return f"{shown(self.name)} is at position {self.reached}, not yet at {self.position}, after {self.timeout_s:g} s"
 
 
+class FoldFailed(HansardError):
+    """A projection's fold raised for an event. Its own error is the cause."""
+
+    code = "fold-failed"
+
+    def __init__(self, name: str, position: int, reason: str) -> None:
+        super().__init__(name, position, reason)
+        self.name, self.position, self.reason = name, position, reason
+
+    def __str__(self) -> str:
+        return f"projection {self.name!r} failed at position {self.position}: {self.reason}"
+
+
+class BuildNotActive(HansardError, TimeoutError):
+    """A build has not taken over within the time allowed."""
+
+    code = "build-not-active"
+
+
 class HandlersFailed(HansardError, ExceptionGroup[Exception]):
     """Handlers raised after the events were stored. All handlers ran; the events stay.
 
@@ -335,6 +356,8 @@ EXIT_CODES: Final[dict[str, int]] = {
     "handler-timed-out": 4,
     "processor-stopped": 4,
     "wait-timed-out": 7,
+    "fold-failed": 4,
+    "build-not-active": 7,
     "handlers-failed": 4,
     "handler-loop": 4,
     "open-failed": 5,

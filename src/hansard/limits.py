@@ -84,6 +84,15 @@ LEASE_S_MIN: Final = 0.1
 LEASE_S_MAX: Final = 86_400.0
 """A day; nobody wants to wait longer for a takeover."""
 
+PROJECTION_NAME_CHARS_MAX: Final = 200
+"""Names of projections; the name of a build adds a label to it."""
+
+TABLE_COLUMNS_MAX: Final = 200
+"""Columns of a projection's table; a state with more fields is a document."""
+
+STATES_CACHED_MAX: Final = 50_000
+"""States that a projection keeps in memory between two batches."""
+
 BATCH_S: Final = 0.02
 """How long handlers may hold the write lock at a time, and so how long appends may wait for them."""
 

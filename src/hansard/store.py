@@ -14,6 +14,7 @@ from hansard.handlers import Handlers, HandlerT, call_handlers
 from hansard.limits import LEASE_S, PAGE_STREAMS_MAX
 from hansard.names import check_name
 from hansard.processors.definitions import Processor, check_lease
+from hansard.projections.definition import Projection, check_projection
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
@@ -25,6 +26,8 @@ from hansard.subscriptions.tail import Tail
 if TYPE_CHECKING:
     from hansard.processors.control import ReaderControl, ReaderStatus
     from hansard.processors.runner import OnError, Running
+    from hansard.projections.control import ProjectionControl, ProjectionStatus
+    from hansard.projections.model import Model
 
 EVERYTHING = Query()
 
@@ -273,7 +276,7 @@ class Store:
         return Subscription(self._tail, check_query("query", query), check_bound("after", after), callbacks)
 
     def run(
-        self, *definitions: Processor, threads: int = 4, lease_s: float = LEASE_S, on_error: "OnError | None" = None
+        self, *definitions: Processor | Projection, threads: int = 4, lease_s: float = LEASE_S, on_error: "OnError | None" = None
     ) -> "Running":
         """Run processors in the background, on a few threads, until the `with` block is left, or `stop()`.
 
@@ -293,7 +296,7 @@ class Store:
         check_lease(lease_s)
         return Running(self._storage, self._tail, sources_of(definitions), threads=threads, lease_s=lease_s, on_error=on_error)
 
-    def catch_up(self, *definitions: Processor, timeout_s: float | None = None) -> None:
+    def catch_up(self, *definitions: Processor | Projection, timeout_s: float | None = None) -> None:
         """Run processors here and now, until they have handled everything that is in the log. For scripts and tests.
 
         Raises ProcessorStopped if one of them stops at an event.
@@ -312,6 +315,68 @@ class Store:
             crew.run_until_caught_up(None if timeout_s is None else check_timeout(timeout_s))
         finally:
             crew.leave()
+
+    def project(self, projection: Projection, *, key: str | None = None, before: int | None = None) -> Any:
+        """Fold the log here and now: the states of all keys as a dict, or the state of one key (None if there is none).
+
+        `before`: only events before a position, for a look at the past. Raises FoldFailed.
+
+        >>> store = open(":memory:")
+        >>> _ = store.add("account-1", "paid", {"amount": 5}), store.add("account-1", "paid", {"amount": 7})
+        >>> total = Projection("total", lambda total, event: total + event.data["amount"], initial=0)
+        >>> store.project(total), store.project(total, key="account-1")
+        ({'account-1': 12}, 12)
+        """
+        from hansard.projections.live import fold_all  # as above
+
+        check_projection(projection)
+        query = projection.events
+        if key is not None and projection.is_by_stream:
+            events = (event for event in self.read_stream(key) if query.matches(event, key))
+            states = fold_all(projection, (e for e in events if before is None or e.position < before))
+        else:
+            states = fold_all(projection, self.read(query, before=before))
+        return states if key is None else states.get(key)
+
+    def inline(self, *projections: Projection) -> None:
+        """Fold these projections in the transaction of every append of this store object from now on.
+
+        What is in the log already is folded first. What other programs append without them is folded by the next append
+        that has them. An append whose fold raises is refused with InlineFailed.
+
+        >>> store = open(":memory:")
+        >>> store.inline(Projection("total", lambda total, event: total + event.data["amount"], initial=0))
+        >>> _ = store.add("account-1", "paid", {"amount": 5})
+        >>> store.model("total")["account-1"]
+        5
+        """
+        from hansard.projections.inline import Inline  # as above
+
+        hook = Inline([check_projection(projection) for projection in projections])
+        if projections:
+            self.catch_up(*projections)
+        self._storage.set_inline(hook if projections else None)
+
+    def model(self, name: str, *, build: str | None = None) -> "Model":
+        """The read model of a projection: `store.model("totals")["account-1"]`; also `get`, `items`, `wait_for`.
+
+        Raises InvalidInput if nothing of this name was ever run.
+        """
+        from hansard.projections.model import Model  # as above
+
+        return Model(self._storage, name, build)
+
+    def projection(self, name: str) -> "ProjectionControl":
+        """A projection from outside: status, rebuild, promote, drop, diff. Raises InvalidInput if the name is not known."""
+        from hansard.projections.control import ProjectionControl  # as above
+
+        return ProjectionControl(self._storage, name)
+
+    def projections(self) -> "Iterator[ProjectionStatus]":
+        """The status of every projection, with its builds, in the order of their names."""
+        from hansard.projections.control import statuses  # as above
+
+        return statuses(self._storage)
 
     def reader(self, name: str) -> "ReaderControl":
         """A named reader, run by whichever process: its status, its dead letters, pause, resume, throttle, reset, wait_for.

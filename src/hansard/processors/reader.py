@@ -14,7 +14,7 @@ from hansard.limits import PAGE_EVENTS_MAX
 from hansard.processors import dead_letters
 from hansard.processors.dead_letters import WAITS_BEHIND, DeadLetter
 from hansard.processors.definitions import OnFailure, Retry
-from hansard.processors.documents import ORDERS, Failure, OrderDocument, ReaderDocument, decoded, encoded
+from hansard.processors.documents import ORDERS, Failure, OrderDocument, PartitionDocument, ReaderDocument, decoded, encoded
 from hansard.processors.membership import Membership
 from hansard.processors.shares import Shares
 from hansard.query import Query
@@ -63,11 +63,14 @@ class Work(Protocol):
     def handle_in(self, transaction: StorageTransaction, events: Sequence[RecordedEvent]) -> int:
         """Events in order, inside a transaction. Returns how many were handled; EventFailed says which one failed."""
 
+    is_unfinished: bool
+    """Whether it waits for the moment at which nothing is left to be done, to be told by `saving`."""
+
     def saving(self, transaction: StorageTransaction, upto: int, is_last: bool) -> None:
         """Called before a transactional save; `is_last`: nothing in the log stands after `upto`."""
 
     def over(self, *, is_committed: bool) -> None:
-        """The transaction has ended."""
+        """The transaction has ended; or (not committed) what was read by former ones may have been changed by others."""
 
 
 class _Attempts:
@@ -160,13 +163,13 @@ class Reader:
 
     def _forget(self) -> None:
         self.shares.lose()
+        self.work.over(is_committed=False)
         self._attempts = None
         self._parked_here = []
         self._is_dirty = False
 
     def _step(self) -> float | None:
-        if self.shares.balance():
-            self._attempts = None
+        self._balance()
         if not self.shares.owned:
             return None
         now = self._clock_s()
@@ -177,10 +180,24 @@ class Reader:
         cursor = self.shares.cursor
         page, upto = self._tail.page(self.work.query, cursor)
         if upto <= cursor:
-            return self._save_if_due(now)
+            return self._finish() if self.work.is_unfinished else self._save_if_due(now)
         self._take(page, upto)
         self._save_if_due(self._clock_s())
         return 0.0
+
+    def _balance(self) -> None:
+        """Letters that wait for the next save go with the checkpoints of shares that are given back."""
+        put: list[DeadLetter] = []
+
+        def before_release(transaction: StorageTransaction) -> None:
+            put.extend(self._parked_here)
+            dead_letters.put(transaction, put)
+
+        if self.shares.balance(before_release):
+            self._attempts = None
+            self.work.over(is_committed=False)
+            if put:
+                self._parked_here = []
 
     def _pause(self, now: float) -> float:
         if self.order.is_paused:
@@ -212,6 +229,23 @@ class Reader:
             self.shares.saved()
         self._is_dirty = False
         self._saved_s = self._clock_s()
+
+    def _finish(self) -> float | None:
+        """Nothing is left to be done: say so in a transaction, in which nobody can add anything."""
+
+        def work(transaction: StorageTransaction) -> bool:
+            documents = self.shares.fenced(transaction)
+            if self.shares.cursor < transaction.head():
+                return False
+            self.work.saving(transaction, self.shares.cursor, True)
+            self.shares.put(transaction, documents)
+            return True
+
+        if not self._storage.transact(work):
+            return 0.0
+        self.shares.saved()
+        self.work.is_unfinished = False
+        return None
 
     # Taking events
 
@@ -277,9 +311,11 @@ class Reader:
         def work(transaction: StorageTransaction) -> None:
             nonlocal reached
             documents = self.shares.fenced(transaction)
+            if self.shares.were_moved:
+                self.work.over(is_committed=False)
             parked = self._parked_in(transaction, events)
             behind = {event.position: event for event in events if self.work.key_of(event) in parked} if parked else {}
-            todo = [event for event in events if event.position not in behind and not self._is_done_before(event)]
+            todo = [event for event in events if event.position not in behind and self._is_to_do(event, documents)]
             count = self.work.handle_in(transaction, todo)
             reached = upto if count == len(todo) else todo[count].position - 1
             waiting = [self._waiting(event, self.work.key_of(event)) for event in behind.values() if event.position <= reached]
@@ -305,6 +341,11 @@ class Reader:
         self.shares.saved(reached)
         self._saved_s = self._clock_s()
         self._throttle(len(events))
+
+    def _is_to_do(self, event: RecordedEvent, documents: dict[int, PartitionDocument]) -> bool:
+        """Whether nobody has done it: not this reader, nor an append that folds inline, which moves the checkpoint too."""
+        share = self.shares.of(event)
+        return share is not None and event.position > documents[share.number].checkpoint and not self._is_done_before(event)
 
     def _parked_in(self, transaction: StorageTransaction, events: Sequence[RecordedEvent]) -> set[str]:
         if self.work.on_failure is not OnFailure.PARK:

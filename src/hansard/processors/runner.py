@@ -99,6 +99,8 @@ class Crew:
         deadline = None if timeout_s is None else self._clock_s() + timeout_s
         self._muster_here()
         self.listen()
+        for reader in self.readers.values():
+            reader.step()
         head, next_beat = self._storage.head(), self._clock_s() + self.membership.lease_s / 3
         while behind := [reader for reader in self.readers.values() if reader.is_behind(head)]:
             steps = [reader.step() for reader in behind]

@@ -56,6 +56,8 @@ class Shares:
         self._rate = 0.0
         self._rated: tuple[int, float] | None = None
         self.owned: dict[int, Share] = {}
+        self.were_moved = False
+        """Whether the last look found a checkpoint that somebody else had moved on."""
 
     def of(self, event: RecordedEvent) -> Share | None:
         """The share that an event belongs to; None if it is another member's."""
@@ -90,8 +92,11 @@ class Shares:
 
     # Balance
 
-    def balance(self) -> bool:
-        """Take what is ours and give back what is too much, if members have come or gone, or some time has passed."""
+    def balance(self, before_release: Callable[[StorageTransaction], None]) -> bool:
+        """Take what is ours and give back what is too much, if members have come or gone, or some time has passed.
+
+        `before_release` writes what belongs to the checkpoints, whenever they are written here.
+        """
         members = self._membership.members(self._reader.name)
         now = self._clock_s()
         if members == self._balanced_for and now - self._balanced_s < self._membership.lease_s / 3:
@@ -104,16 +109,18 @@ class Shares:
             del self.owned[number]
         if not any(changes(owners, members, self._membership.id)):
             return bool(lost)
-        self._storage.transact(self._balance_in)
+        self._storage.transact(lambda transaction: self._balance_in(transaction, before_release))
         return True
 
-    def _balance_in(self, transaction: StorageTransaction) -> None:
+    def _balance_in(self, transaction: StorageTransaction, before_release: Callable[[StorageTransaction], None]) -> None:
         members = self._membership.members_now(transaction, self._reader.name)
         documents = {
             int(key): decoded(text, PartitionDocument) for key, text in transaction.get(self._collection, self._keys).items()
         }
         change = changes({number: document.owner for number, document in documents.items()}, members, self._membership.id)
         owned = {number: share for number, share in self.owned.items() if self._is_ours(share, documents[number])}
+        if any(number in owned for number in change.release):
+            before_release(transaction)
         for number in change.release:
             document = documents[number]
             if (share := owned.pop(number, None)) is not None:
@@ -136,11 +143,16 @@ class Shares:
         """The partitions that we own, as they are stored; LeaseLost if one of them is another's by now."""
         texts = transaction.get(self._collection, [partition_key(number) for number in self.owned])
         documents = {int(key): decoded(text, PartitionDocument) for key, text in texts.items()}
+        self.were_moved = False
         for number, share in self.owned.items():
             if number not in documents or not self._is_ours(share, documents[number]):
                 raise LeaseLost(
                     f"{self._reader.name!r}: partition {number} was taken over; its new owner goes on from the checkpoint"
                 )
+            if documents[number].checkpoint > share.checkpoint:  # by an append that folds inline
+                share.checkpoint = documents[number].checkpoint
+                share.done = max(share.done, share.checkpoint)
+                self.were_moved = True
         return documents
 
     def put(
@@ -155,7 +167,7 @@ class Shares:
         """Write the checkpoints: what is done, and everything up to `upto`. Call `saved` after the commit."""
         rate = self._measured(max([upto or 0, self.cursor]))
         for number, document in documents.items():
-            document.checkpoint = max(self.owned[number].done, upto or 0)
+            document.checkpoint = max(document.checkpoint, self.owned[number].done, upto or 0)
             document.handled = max(document.handled, document.checkpoint)
             document.saved_us = self._now_us()
             document.events_per_s = rate

@@ -8,6 +8,8 @@ from hansard.processors.definitions import Processor
 from hansard.processors.reader import Work
 from hansard.processors.runner import Source
 from hansard.processors.work import ProcessorWork
+from hansard.projections.definition import Projection
+from hansard.projections.source import ProjectionSource
 from hansard.storage.port import Storage
 
 
@@ -39,4 +41,6 @@ def sources_of(definitions: Sequence[object]) -> list[Source]:
 def _source_of(definition: object) -> Source:
     if isinstance(definition, Processor):
         return ProcessorSource(definition)
+    if isinstance(definition, Projection):
+        return ProjectionSource(definition)
     raise InvalidType("definitions", definition, "expected a Processor or a Projection")

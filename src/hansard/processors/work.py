@@ -18,6 +18,8 @@ from hansard.transactions import Transaction
 
 
 class ProcessorWork:
+    is_unfinished = False
+
     def __init__(self, processor: Processor, calls: Calls) -> None:
         self.processor = processor
         self.query: Query = processor.query

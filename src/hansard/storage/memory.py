@@ -166,6 +166,9 @@ class MemoryStorage:
         documents = self._documents.get(collection, {})
         return nsmallest(limit, (item for item in documents.items() if item[0] > after))
 
+    def rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        raise CapabilityMissing(Capability.CONNECTION, "memory")
+
     def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         self._check_not_inside()
         with self._lock:

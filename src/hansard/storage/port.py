@@ -138,6 +138,9 @@ class Storage(Protocol):
     def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
         """As StorageTransaction.scan."""
 
+    def rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """What a SELECT finds in the user's own tables. Raises CapabilityMissing where there is no Capability.CONNECTION."""
+
     def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         """Call `work` in one write transaction, commit durably, and return what it returned.
 

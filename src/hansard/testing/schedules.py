@@ -16,6 +16,7 @@ from hansard.processors.definitions import PARK, Processor, Retry
 from hansard.processors.membership import Membership
 from hansard.processors.runner import Crew
 from hansard.processors.sources import sources_of
+from hansard.projections.definition import Projection
 from hansard.query import Query
 from hansard.storage.port import Storage
 from hansard.subscriptions.tail import Tail
@@ -58,11 +59,12 @@ class Effects:
         self._may_fail(0.15)
         self.parked[sequence(event)].append(event.position)
 
-    def processors(self) -> list[Processor]:
+    def definitions(self) -> list[Processor | Projection]:
         patient = Retry(attempts=1_000, first_s=0.5, max_s=2.0)
         return [
             Processor("at-least", self.at_least_once, query=_SEEN, partitions=3, retry=patient, checkpoint_s=1.0),
             Processor("exactly", self.exactly_once, exactly_once=True, partitions=2, retry=patient),
+            Projection("positions", lambda done, event: [*done, event.position], key=sequence, initial=[]),
             Processor("parking", self.parking, query=_SEEN, on_failure=PARK, retry=Retry(2, 0.0), checkpoint_s=0.5),
         ]
 
@@ -74,10 +76,10 @@ def sequence(event: RecordedEvent) -> str:
 class Member:
     """One process, as far as the store can tell."""
 
-    def __init__(self, storage: Storage, processors: Sequence[Processor], clock_s: Callable[[], float]) -> None:
+    def __init__(self, storage: Storage, definitions: Sequence[object], clock_s: Callable[[], float]) -> None:
         self.storage = storage
         membership = Membership(storage, lease_s=LEASE_S, clock_s=clock_s, is_gone=lambda _: False)
-        self.crew = Crew(storage, Tail(storage), sources_of(processors), clock_s=clock_s, membership=membership)
+        self.crew = Crew(storage, Tail(storage), sources_of(definitions), clock_s=clock_s, membership=membership)
         self.beaten_s = clock_s()
         self.crew.muster()
 
@@ -130,7 +132,7 @@ class Schedule:
 
     def _join(self) -> None:
         if len(self.members) < _MEMBERS_MAX:
-            self.members.append(Member(self._open_storage(), self.effects.processors(), self._clock_s))
+            self.members.append(Member(self._open_storage(), self.effects.definitions(), self._clock_s))
 
     def _leave(self) -> None:
         if self.members:
@@ -185,6 +187,8 @@ class Schedule:
         wanted = _by_sequence([event for event in log if event.type == "seen"])
         exactly = {key: msgspec.json.decode(text, type=list[int]) for key, text in self.log.scan("user/done", limit=100)}
         assert _ordered(exactly) == _by_sequence(log), "exactly: an effect is missing, doubled, or out of order"
+        states = {key: msgspec.json.decode(text, type=list[int]) for key, text in self.log.scan("model/positions@1", limit=100)}
+        assert states == _by_sequence(log), "positions: a read model is not the fold of the log"
         for name, effects in (("at-least", self.effects.at_least), ("parking", self.effects.parked)):
             firsts = {key: list(dict.fromkeys(positions)) for key, positions in effects.items()}
             assert _ordered(firsts) == wanted, f"{name}: an event was skipped, or handled out of order"

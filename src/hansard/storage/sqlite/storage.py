@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from hansard.appends import Append, Appended
 from hansard.errors import HansardError, StoreClosed, StoreReadOnly
@@ -134,6 +135,10 @@ class SqliteStorage:
         with self._readers.connection() as connection:
             has = schema.has_documents(connection)
             return documents.scan(connection, collection, after=after, limit=limit) if has else []
+
+    def rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        with self._readers.connection() as connection:
+            return connection.execute(statement, parameters).fetchall()
 
     def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         commits, writer = self._open_commits(), self._writer
