@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from hansard.errors import WrongExpectedVersion as WrongExpectedVersion
     from hansard.events import Event as Event
     from hansard.events import RecordedEvent as RecordedEvent
+    from hansard.processors.consumer import Consumer as Consumer
     from hansard.processors.control import ReaderControl as ReaderControl
     from hansard.processors.control import ReaderStatus as ReaderStatus
     from hansard.processors.dead_letters import DeadLetter as DeadLetter
@@ -119,6 +120,7 @@ _MODULE_OF = {
             "WrongExpectedVersion",
         ),
         "hansard.events": ("Event", "RecordedEvent"),
+        "hansard.processors.consumer": ("Consumer",),
         "hansard.processors.control": ("ReaderControl", "ReaderStatus"),
         "hansard.processors.dead_letters": ("DeadLetter",),
         "hansard.processors.definitions": ("OnFailure", "PARK", "Processor", "Retry", "SKIP", "STOP"),

@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, overload
 from uuid import UUID
 
 from hansard import causation
@@ -21,6 +21,7 @@ from hansard.handlers import Handlers, HandlerT, call_handlers_async
 from hansard.limits import LEASE_S, PAGE_STREAMS_MAX, QUEUE_APPENDS_MAX, READERS_MAX
 from hansard.names import check_name
 from hansard.processors.definitions import Processor, check_lease
+from hansard.processors.keeper import Keeper
 from hansard.projections.definition import Projection, check_projection
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
@@ -33,8 +34,9 @@ from hansard.subscriptions.drivers import Callback, checked_callbacks
 from hansard.subscriptions.tail import Tail
 
 if TYPE_CHECKING:
-    from hansard.processors.async_face import AsyncReaderControl, AsyncRunning
+    from hansard.processors.async_face import AsyncConsumer, AsyncReaderControl, AsyncRunning
     from hansard.processors.control import ReaderStatus
+    from hansard.processors.definitions import KeyOf, Retry
     from hansard.processors.runner import OnError
     from hansard.projections.async_face import AsyncModel, AsyncProjectionControl
     from hansard.projections.control import ProjectionStatus
@@ -91,6 +93,7 @@ class AsyncStore:
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-reader")
         self._waiters = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-waiter")
         self._tail = Tail(storage)
+        self._keeper = Keeper()
         self._live = Live(self._tail, self._loop, self._in_thread)
         self._outgoing: list[Ticket] = []
         self._under_way = 0
@@ -316,6 +319,43 @@ class AsyncStore:
             lambda: Running(self._storage, self._tail, sources, threads=threads, lease_s=lease_s, on_error=on_error),
             self._in_waiting_thread,
         )
+
+    def join(
+        self,
+        name: str,
+        query: Query = EVERYTHING,
+        *,
+        partitions: int = 16,
+        partition_by: "KeyOf | None" = None,
+        after: int | Literal["head"] = 0,
+        lease_s: float = LEASE_S,
+        retry: "Retry | None" = None,
+    ) -> "AsyncConsumer":
+        """See `Store.join`: `async with store.join(...) as consumer: async for event in consumer: ...`."""
+        from hansard.processors.async_face import AsyncConsumer  # as above
+        from hansard.processors.consumer import Consumer
+        from hansard.processors.definitions import check_group
+
+        check_name("name", name)
+        check_query("query", query)
+        retry = check_group(partitions=partitions, partition_by=partition_by, lease_s=lease_s, retry=retry)
+        begin = None if after == "head" else check_bound("after", after)
+
+        def start() -> Consumer:
+            return Consumer(
+                self._storage,
+                self._tail,
+                self._keeper,
+                name,
+                query,
+                partitions=partitions,
+                partition_by=partition_by,
+                after=begin,
+                lease_s=lease_s,
+                retry=retry,
+            )
+
+        return AsyncConsumer(start, self._live, self._in_waiting_thread)
 
     async def catch_up(self, *definitions: Processor | Projection, timeout_s: float | None = None) -> None:
         """See `Store.catch_up`."""

@@ -69,6 +69,9 @@ CAUSED_DEPTH_MAX: Final = 1_000
 CAUSED_REMEMBERED_MAX: Final = 100_000
 """Events whose chains are remembered; those that the processor does not ask for would stay for ever."""
 
+CONSUMER_WINDOW_MAX: Final = 256
+"""Events that one consumer of a group holds: out, or waiting for their turn."""
+
 RUNNER_THREADS_MAX: Final = 64
 """Threads of one runner. More would wait for one another."""
 

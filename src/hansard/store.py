@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from uuid import UUID
 
 from hansard import causation
@@ -14,6 +14,7 @@ from hansard.handlers import Handlers, HandlerT, call_handlers
 from hansard.limits import LEASE_S, PAGE_STREAMS_MAX
 from hansard.names import check_name
 from hansard.processors.definitions import Processor, check_lease
+from hansard.processors.keeper import Keeper
 from hansard.projections.definition import Projection, check_projection
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
@@ -24,7 +25,9 @@ from hansard.subscriptions.drivers import Callback, Subscription, checked_callba
 from hansard.subscriptions.tail import Tail
 
 if TYPE_CHECKING:
+    from hansard.processors.consumer import Consumer
     from hansard.processors.control import ReaderControl, ReaderStatus
+    from hansard.processors.definitions import KeyOf, Retry
     from hansard.processors.runner import OnError, Running
     from hansard.projections.control import ProjectionControl, ProjectionStatus
     from hansard.projections.model import Model
@@ -55,6 +58,7 @@ class Store:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._tail = Tail(storage)
+        self._keeper = Keeper()
         self._handlers = Handlers(are_async_allowed=False)
 
     # Three verbs to begin with
@@ -295,6 +299,49 @@ class Store:
 
         check_lease(lease_s)
         return Running(self._storage, self._tail, sources_of(definitions), threads=threads, lease_s=lease_s, on_error=on_error)
+
+    def join(
+        self,
+        name: str,
+        query: Query = EVERYTHING,
+        *,
+        partitions: int = 16,
+        partition_by: "KeyOf | None" = None,
+        after: int | Literal["head"] = 0,
+        lease_s: float = LEASE_S,
+        retry: "Retry | None" = None,
+    ) -> "Consumer":
+        """Join a group of consumers that share one subscription: each event goes to one of them, until it is acked.
+
+        Order is kept within a stream, or within the keys that `partition_by` gives. At most `partitions` consumers work at once.
+        A consumer that dies has its events taken over, at once on the same machine, elsewhere after its lease.
+
+        >>> store = open(":memory:")
+        >>> _ = store.add("order-7", "placed")
+        >>> with store.join("billing") as consumer:
+        ...     event = next(consumer)
+        ...     consumer.ack(event)
+        >>> event.type
+        'placed'
+        """
+        from hansard.processors.consumer import Consumer  # as above
+        from hansard.processors.definitions import check_group
+
+        check_name("name", name)
+        retry = check_group(partitions=partitions, partition_by=partition_by, lease_s=lease_s, retry=retry)
+        begin = None if after == "head" else check_bound("after", after)
+        return Consumer(
+            self._storage,
+            self._tail,
+            self._keeper,
+            name,
+            check_query("query", query),
+            partitions=partitions,
+            partition_by=partition_by,
+            after=begin,
+            lease_s=lease_s,
+            retry=retry,
+        )
 
     def catch_up(self, *definitions: Processor | Projection, timeout_s: float | None = None) -> None:
         """Run processors here and now, until they have handled everything that is in the log. For scripts and tests.

@@ -1,14 +1,19 @@
 """Running and controlling readers from asyncio: the same verbs, awaited."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
 from hansard.errors import ProcessorStopped
+from hansard.events import RecordedEvent
+from hansard.processors.consumer import Consumer
 from hansard.processors.control import ReaderControl, ReaderStatus
 from hansard.processors.dead_letters import DeadLetter, DeadLetters
 from hansard.processors.runner import Running
 from hansard.storage.port import Storage
+from hansard.subscriptions.async_drivers import Live
 
 InThread = Callable[..., Awaitable[Any]]
 
@@ -53,6 +58,60 @@ class AsyncRunning:
 
     async def wait_until_caught_up(self, timeout_s: float = 60.0) -> None:
         await self._in_thread(self._started.wait_until_caught_up, timeout_s)
+
+
+class AsyncConsumer:
+    """See Consumer: an async iterator, for one task or several."""
+
+    def __init__(self, start: Callable[[], Consumer], live: Live, in_thread: InThread) -> None:
+        self._start = start
+        self._live = live
+        self._in_thread = in_thread
+        self._consumer: Consumer | None = None
+
+    async def __aenter__(self) -> Self:
+        self._consumer = await self._in_thread(self._start)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        if self._consumer is not None:
+            await self._in_thread(self._consumer.close)
+        self._live.wake()
+
+    def __aiter__(self) -> AsyncIterator[RecordedEvent]:
+        return self
+
+    async def __anext__(self) -> RecordedEvent:
+        while not self._started.is_closed:
+            moved = self._live.moved()
+            event: RecordedEvent | None
+            event, pause_s = await self._in_thread(self._started.take_now)
+            if event is not None:
+                return event
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause_s):
+                    await moved
+        raise StopAsyncIteration
+
+    @property
+    def _started(self) -> Consumer:
+        assert self._consumer is not None, "write `async with store.join(...) as consumer`"
+        return self._consumer
+
+    async def ack(self, event: RecordedEvent) -> None:
+        await self._in_thread(self._started.ack, event)
+
+    async def nack(self, event: RecordedEvent, *, delay_s: float | None = None) -> None:
+        await self._in_thread(lambda: self._started.nack(event, delay_s=delay_s))
+
+    async def park(self, event: RecordedEvent, reason: str) -> None:
+        await self._in_thread(self._started.park, event, reason)
+
+    async def flush(self) -> None:
+        await self._in_thread(self._started.flush)
 
 
 class AsyncReaderControl:

@@ -105,6 +105,8 @@ class Processor:
         self.partitions = check_at_least_1("partitions", partitions)
         if partitions > PARTITIONS_MAX:
             raise InvalidInput("partitions", partitions, f"expected at most {PARTITIONS_MAX}")
+        if partition_by is not None and not callable(partition_by):
+            raise InvalidType("partition_by", partition_by, "expected a function of the event")
         self.partition_by = partition_by
         self.retry = _checked_retry(retry)
         self.on_failure = _checked_policy(on_failure)
@@ -153,6 +155,16 @@ def check_lease(lease_s: object) -> float:
     if seconds is None or not LEASE_S_MIN <= seconds <= LEASE_S_MAX:
         raise InvalidInput("lease_s", lease_s, f"expected {LEASE_S_MIN} to {LEASE_S_MAX:g} seconds")
     return seconds
+
+
+def check_group(*, partitions: object, partition_by: object, lease_s: object, retry: object) -> Retry:
+    """Refuses what a group of consumers cannot be; gives back how often an event is tried."""
+    if check_at_least_1("partitions", partitions) > PARTITIONS_MAX:
+        raise InvalidInput("partitions", partitions, f"expected at most {PARTITIONS_MAX}")
+    if partition_by is not None and not callable(partition_by):
+        raise InvalidType("partition_by", partition_by, "expected a function of the event")
+    check_lease(lease_s)
+    return _checked_retry(retry)
 
 
 def check_at_least_1(field: str, value: object) -> int:

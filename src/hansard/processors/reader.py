@@ -196,8 +196,7 @@ class Reader:
         if self.shares.balance(before_release):
             self._attempts = None
             self.work.over(is_committed=False)
-            if put:
-                self._parked_here = []
+            self._parked_here = [] if put else [one for one in self._parked_here if self.shares.of_key(one.sequence) is not None]
 
     def _pause(self, now: float) -> float:
         if self.order.is_paused:

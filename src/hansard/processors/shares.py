@@ -56,14 +56,16 @@ class Shares:
         self._rate = 0.0
         self._rated: tuple[int, float] | None = None
         self.owned: dict[int, Share] = {}
+        self.wanted_back: set[int] = set()
         self.were_moved = False
         """Whether the last look found a checkpoint that somebody else had moved on."""
 
     def of(self, event: RecordedEvent) -> Share | None:
         """The share that an event belongs to; None if it is another member's."""
-        if self._reader.partitions == 1:
-            return self.owned.get(0)
-        return self.owned.get(partition_of(self._key_of(event), self._reader.partitions))
+        return self.owned.get(0) if self._reader.partitions == 1 else self.of_key(self._key_of(event))
+
+    def of_key(self, key: str) -> Share | None:
+        return self.owned.get(partition_of(key, self._reader.partitions))
 
     @property
     def cursor(self) -> int:
@@ -92,10 +94,13 @@ class Shares:
 
     # Balance
 
-    def balance(self, before_release: Callable[[StorageTransaction], None]) -> bool:
+    def balance(
+        self, before_release: Callable[[StorageTransaction], None], is_busy: Callable[[int], bool] = lambda _: False
+    ) -> bool:
         """Take what is ours and give back what is too much, if members have come or gone, or some time has passed.
 
-        `before_release` writes what belongs to the checkpoints, whenever they are written here.
+        `before_release` writes what belongs to the checkpoints, whenever they are written here. A partition that `is_busy`
+        is not given back yet, but noted in `wanted_back`.
         """
         members = self._membership.members(self._reader.name)
         now = self._clock_s()
@@ -103,36 +108,54 @@ class Shares:
             return False
         self._balanced_for, self._balanced_s = members, now
         texts = self._storage.get(self._collection, self._keys)
-        owners = {int(key): decoded(text, PartitionDocument).owner for key, text in texts.items()}
+        documents = {int(key): decoded(text, PartitionDocument) for key, text in texts.items()}
+        owners = {number: self._owner(number, document) for number, document in documents.items()}
         lost = [number for number in self.owned if owners.get(number) != self._membership.id]
         for number in lost:
             del self.owned[number]
         if not any(changes(owners, members, self._membership.id)):
             return bool(lost)
-        self._storage.transact(lambda transaction: self._balance_in(transaction, before_release))
+        self._storage.transact(lambda transaction: self._balance_in(transaction, before_release, is_busy))
         return True
 
-    def _balance_in(self, transaction: StorageTransaction, before_release: Callable[[StorageTransaction], None]) -> None:
+    def balance_soon(self) -> None:
+        """Look again at the next call, whatever the time."""
+        self._balanced_for = None
+
+    def _balance_in(
+        self,
+        transaction: StorageTransaction,
+        before_release: Callable[[StorageTransaction], None],
+        is_busy: Callable[[int], bool],
+    ) -> None:
         members = self._membership.members_now(transaction, self._reader.name)
         documents = {
             int(key): decoded(text, PartitionDocument) for key, text in transaction.get(self._collection, self._keys).items()
         }
-        change = changes({number: document.owner for number, document in documents.items()}, members, self._membership.id)
+        owners = {number: self._owner(number, document) for number, document in documents.items()}
+        change = changes(owners, members, self._membership.id)
         owned = {number: share for number, share in self.owned.items() if self._is_ours(share, documents[number])}
-        if any(number in owned for number in change.release):
+        release = [number for number in change.release if not is_busy(number)]
+        wanted_back = {*change.release} - {*release}
+        if any(number in owned for number in release):
             before_release(transaction)
-        for number in change.release:
+        for number in release:
             document = documents[number]
             if (share := owned.pop(number, None)) is not None:
-                document.checkpoint = share.done
+                document.checkpoint = max(document.checkpoint, share.done)
             document.owner = None
         for number in change.claim:
             document = documents[number]
             document.owner, document.epoch, document.is_stopped = self._membership.id, document.epoch + 1, False
             owned[number] = Share(number, document)
-        changed = {partition_key(number): encoded(documents[number]) for number in (*change.release, *change.claim)}
+        changed = {partition_key(number): encoded(documents[number]) for number in (*release, *change.claim)}
         transaction.put(self._collection, changed)
-        self.owned = owned
+        self.owned, self.wanted_back = owned, wanted_back
+
+    def _owner(self, number: int, document: PartitionDocument) -> str | None:
+        """Who owns a partition; nobody, if it is said to be ours and we have lost sight of it."""
+        is_forgotten = document.owner == self._membership.id and number not in self.owned
+        return None if is_forgotten else document.owner
 
     def _is_ours(self, share: Share, document: PartitionDocument) -> bool:
         return document.owner == self._membership.id and document.epoch == share.epoch
