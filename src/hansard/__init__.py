@@ -42,9 +42,11 @@ if TYPE_CHECKING:
     from hansard.errors import StoreReadOnly as StoreReadOnly
     from hansard.errors import StoreUnusable as StoreUnusable
     from hansard.errors import WaitTimedOut as WaitTimedOut
+    from hansard.errors import WebhookRefused as WebhookRefused
     from hansard.errors import WrongExpectedVersion as WrongExpectedVersion
     from hansard.events import Event as Event
     from hansard.events import RecordedEvent as RecordedEvent
+    from hansard.process_managers import ProcessManager as ProcessManager
     from hansard.processors.consumer import Consumer as Consumer
     from hansard.processors.control import ReaderControl as ReaderControl
     from hansard.processors.control import ReaderStatus as ReaderStatus
@@ -79,7 +81,12 @@ if TYPE_CHECKING:
     from hansard.streams import StreamInfo as StreamInfo
     from hansard.subscriptions.async_drivers import AsyncSubscription as AsyncSubscription
     from hansard.subscriptions.drivers import Subscription as Subscription
+    from hansard.timers import CancelTimer as CancelTimer
+    from hansard.timers import Timer as Timer
+    from hansard.timers import TimerInfo as TimerInfo
+    from hansard.timers import Timers as Timers
     from hansard.transactions import Transaction as Transaction
+    from hansard.webhooks import Webhook as Webhook
 
 __version__ = "0.1.0"
 
@@ -92,6 +99,7 @@ _MODULE_OF = {
             "CapabilityMissing",
             "Conflict",
             "DuplicateEventId",
+            "WebhookRefused",
             "FoldFailed",
             "BuildNotActive",
             "WaitTimedOut",
@@ -120,6 +128,7 @@ _MODULE_OF = {
             "WrongExpectedVersion",
         ),
         "hansard.events": ("Event", "RecordedEvent"),
+        "hansard.process_managers": ("ProcessManager",),
         "hansard.processors.consumer": ("Consumer",),
         "hansard.processors.control": ("ReaderControl", "ReaderStatus"),
         "hansard.processors.dead_letters": ("DeadLetter",),
@@ -135,7 +144,9 @@ _MODULE_OF = {
         "hansard.streams": ("ANY", "NO_STREAM", "STREAM_EXISTS", "ExpectedVersion", "StreamInfo"),
         "hansard.subscriptions.async_drivers": ("AsyncSubscription",),
         "hansard.subscriptions.drivers": ("Subscription",),
+        "hansard.timers": ("CancelTimer", "Timer", "TimerInfo", "Timers"),
         "hansard.transactions": ("Transaction",),
+        "hansard.webhooks": ("Webhook",),
     }.items()
     for name in names
 }

@@ -20,21 +20,23 @@ from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
 from hansard.limits import LEASE_S, PAGE_STREAMS_MAX, QUEUE_APPENDS_MAX, READERS_MAX
 from hansard.names import check_name
-from hansard.processors.definitions import Processor, check_lease
+from hansard.processors.calls import Calls
+from hansard.processors.definitions import check_lease
 from hansard.processors.keeper import Keeper
 from hansard.projections.definition import Projection, check_projection
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, Storage, Ticket
-from hansard.store import EVERYTHING, checked_path
+from hansard.store import EVERYTHING, Definition, checked_path
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.async_drivers import AsyncSubscription, Live
 from hansard.subscriptions.drivers import Callback, checked_callbacks
 from hansard.subscriptions.tail import Tail
+from hansard.timers import Timers
 
 if TYPE_CHECKING:
-    from hansard.processors.async_face import AsyncConsumer, AsyncReaderControl, AsyncRunning
+    from hansard.processors.async_face import AsyncConsumer, AsyncReaderControl, AsyncRunning, AsyncTimers
     from hansard.processors.control import ReaderStatus
     from hansard.processors.definitions import KeyOf, Retry
     from hansard.processors.runner import OnError
@@ -306,7 +308,11 @@ class AsyncStore:
         return AsyncSubscription(self._live, check_query("query", query), check_bound("after", after), callbacks)
 
     def run(
-        self, *definitions: Processor | Projection, threads: int = 4, lease_s: float = LEASE_S, on_error: "OnError | None" = None
+        self,
+        *definitions: Definition,
+        threads: int = 4,
+        lease_s: float = LEASE_S,
+        on_error: "OnError | None" = None,
     ) -> "AsyncRunning":
         """See `Store.run`: `async with store.run(...) as running`. Async handlers run in a loop of their own."""
         from hansard.processors.async_face import AsyncRunning  # with all that it needs, only where something is run
@@ -316,7 +322,15 @@ class AsyncStore:
         check_lease(lease_s)
         sources = sources_of(definitions)
         return AsyncRunning(
-            lambda: Running(self._storage, self._tail, sources, threads=threads, lease_s=lease_s, on_error=on_error),
+            lambda: Running(
+                self._storage,
+                self._tail,
+                sources,
+                threads=threads,
+                lease_s=lease_s,
+                on_error=on_error,
+                calls=Calls(self._tell),
+            ),
             self._in_waiting_thread,
         )
 
@@ -357,12 +371,12 @@ class AsyncStore:
 
         return AsyncConsumer(start, self._live, self._in_waiting_thread)
 
-    async def catch_up(self, *definitions: Processor | Projection, timeout_s: float | None = None) -> None:
+    async def catch_up(self, *definitions: Definition, timeout_s: float | None = None) -> None:
         """See `Store.catch_up`."""
         from hansard.processors.runner import Crew  # as above
         from hansard.processors.sources import sources_of
 
-        crew = Crew(self._storage, self._tail, sources_of(definitions))
+        crew = Crew(self._storage, self._tail, sources_of(definitions), calls=Calls(self._tell))
         try:
             await self._in_waiting_thread(crew.run_until_caught_up, None if timeout_s is None else check_timeout(timeout_s))
         finally:
@@ -411,6 +425,18 @@ class AsyncStore:
 
         for status in await self._in_thread(lambda: list(statuses(self._storage))):
             yield status
+
+    def _tell(self, stored: Sequence[RecordedEvent]) -> None:
+        """Called on a runner's thread; the handlers run on the loop's."""
+        if self._handlers:
+            asyncio.run_coroutine_threadsafe(call_handlers_async(self._handlers, stored, stored), self._loop).result()
+
+    @property
+    def timers(self) -> "AsyncTimers":
+        """See `Store.timers`."""
+        from hansard.processors.async_face import AsyncTimers  # as above
+
+        return AsyncTimers(Timers(self._storage), self._in_waiting_thread)
 
     def reader(self, name: str) -> "AsyncReaderControl":
         """See `Store.reader`; its verbs are awaited."""

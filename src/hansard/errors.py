@@ -13,6 +13,7 @@ HansardError
 ├── HandlerTimedOut                     a processor's handler took longer than allowed
 ├── ProcessorStopped                    a processor has stopped at an event that it could not handle
 ├── FoldFailed                          a projection's fold raised for an event
+├── WebhookRefused                      a receiver did not accept an event; it will be tried again
 ├── BuildNotActive (also TimeoutError)  a build of a projection has not taken over within the time allowed
 ├── WaitTimedOut (also TimeoutError)    a reader has not come so far within the time allowed
 ├── HandlersFailed (also ExceptionGroup)  the events are stored; one or more handlers raised
@@ -212,6 +213,19 @@ class BuildNotActive(HansardError, TimeoutError):
     code = "build-not-active"
 
 
+class WebhookRefused(HansardError):
+    """The receiver of a webhook did not accept an event. `status` is its answer; None if there was none."""
+
+    code = "webhook-refused"
+
+    def __init__(self, place: str, status: int | None, reason: str) -> None:
+        super().__init__(place, status, reason)
+        self.place, self.status, self.reason = place, status, reason
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.reason}"
+
+
 class HandlersFailed(HansardError, ExceptionGroup[Exception]):
     """Handlers raised after the events were stored. All handlers ran; the events stay.
 
@@ -357,6 +371,7 @@ EXIT_CODES: Final[dict[str, int]] = {
     "processor-stopped": 4,
     "wait-timed-out": 7,
     "fold-failed": 4,
+    "webhook-refused": 7,
     "build-not-active": 7,
     "handlers-failed": 4,
     "handler-loop": 4,

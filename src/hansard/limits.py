@@ -96,6 +96,9 @@ TABLE_COLUMNS_MAX: Final = 200
 STATES_CACHED_MAX: Final = 50_000
 """States that a projection keeps in memory between two batches."""
 
+WEBHOOK_SECRET_BYTES_MIN: Final = 16
+"""Shorter secrets can be guessed."""
+
 BATCH_S: Final = 0.02
 """How long handlers may hold the write lock at a time, and so how long appends may wait for them."""
 

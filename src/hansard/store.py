@@ -1,7 +1,7 @@
 """The face: a store that you open, append to, read and react to. Checks what it is given; leaves the rest to the engine."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 from uuid import UUID
@@ -13,6 +13,7 @@ from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers
 from hansard.limits import LEASE_S, PAGE_STREAMS_MAX
 from hansard.names import check_name
+from hansard.processors.calls import Calls
 from hansard.processors.definitions import Processor, check_lease
 from hansard.processors.keeper import Keeper
 from hansard.projections.definition import Projection, check_projection
@@ -23,6 +24,7 @@ from hansard.storage.port import Capability, Storage
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.drivers import Callback, Subscription, checked_callbacks
 from hansard.subscriptions.tail import Tail
+from hansard.timers import Timers
 
 if TYPE_CHECKING:
     from hansard.processors.consumer import Consumer
@@ -33,6 +35,9 @@ if TYPE_CHECKING:
     from hansard.projections.model import Model
 
 EVERYTHING = Query()
+
+Definition = Processor | Projection | type[Timers]
+"""What can be run: see `Store.run`."""
 
 
 def open(place: str | os.PathLike[str], *, read_only: bool = False, durability: str = "fsync") -> "Store":
@@ -280,7 +285,11 @@ class Store:
         return Subscription(self._tail, check_query("query", query), check_bound("after", after), callbacks)
 
     def run(
-        self, *definitions: Processor | Projection, threads: int = 4, lease_s: float = LEASE_S, on_error: "OnError | None" = None
+        self,
+        *definitions: Definition,
+        threads: int = 4,
+        lease_s: float = LEASE_S,
+        on_error: "OnError | None" = None,
     ) -> "Running":
         """Run processors in the background, on a few threads, until the `with` block is left, or `stop()`.
 
@@ -298,7 +307,15 @@ class Store:
         from hansard.processors.sources import sources_of
 
         check_lease(lease_s)
-        return Running(self._storage, self._tail, sources_of(definitions), threads=threads, lease_s=lease_s, on_error=on_error)
+        return Running(
+            self._storage,
+            self._tail,
+            sources_of(definitions),
+            threads=threads,
+            lease_s=lease_s,
+            on_error=on_error,
+            calls=Calls(self._tell),
+        )
 
     def join(
         self,
@@ -343,7 +360,7 @@ class Store:
             retry=retry,
         )
 
-    def catch_up(self, *definitions: Processor | Projection, timeout_s: float | None = None) -> None:
+    def catch_up(self, *definitions: Definition, timeout_s: float | None = None) -> None:
         """Run processors here and now, until they have handled everything that is in the log. For scripts and tests.
 
         Raises ProcessorStopped if one of them stops at an event.
@@ -357,7 +374,7 @@ class Store:
         from hansard.processors.runner import Crew  # as above
         from hansard.processors.sources import sources_of
 
-        crew = Crew(self._storage, self._tail, sources_of(definitions))
+        crew = Crew(self._storage, self._tail, sources_of(definitions), calls=Calls(self._tell))
         try:
             crew.run_until_caught_up(None if timeout_s is None else check_timeout(timeout_s))
         finally:
@@ -424,6 +441,24 @@ class Store:
         from hansard.projections.control import statuses  # as above
 
         return statuses(self._storage)
+
+    def _tell(self, stored: Sequence[RecordedEvent]) -> None:
+        call_handlers(self._handlers, stored, stored)
+
+    @property
+    def timers(self) -> Timers:
+        """Durable timers: "store this event at that time, unless ...". Run `Timers`, or a process manager, to have them fired.
+
+        >>> from datetime import timedelta
+        >>> from hansard import Timer
+        >>> store = open(":memory:")
+        >>> reminder = Timer("remind-7", timedelta(0), "order-7", Event("reminder-due"), unless=Query(types={"paid"}))
+        >>> store.timers.set(reminder)
+        >>> store.catch_up(Timers)
+        >>> store.all("order-7")[0].type
+        'reminder-due'
+        """
+        return Timers(self._storage)
 
     def reader(self, name: str) -> "ReaderControl":
         """A named reader, run by whichever process: its status, its dead letters, pause, resume, throttle, reset, wait_for.

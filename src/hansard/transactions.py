@@ -6,13 +6,16 @@ from uuid import UUID
 
 from hansard import causation
 from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events
+from hansard.errors import InvalidType
 from hansard.events import NO_TAGS, Event, RecordedEvent
 from hansard.limits import DATA_BYTES_MAX, PAGE_DOCUMENTS_MAX, PAGE_EVENTS_MAX
 from hansard.names import check_name
 from hansard.query import AppendCondition, Query, check_query
 from hansard.serialization import decode_json, encode_json
+from hansard.storage.clock import now_us
 from hansard.storage.port import StorageTransaction
 from hansard.streams import ANY, check_bound
+from hansard.timers import Timer, cancel_in, set_in
 
 
 class Transaction:
@@ -79,6 +82,18 @@ class Transaction:
     def head(self) -> int:
         """The last position; nobody else appends before this transaction is over."""
         return self._transaction.head()
+
+    # Timers
+
+    def set_timer(self, timer: Timer, *, from_us: int | None = None) -> None:
+        """Set a timer. `from_us`: what a timedelta counts from, in microseconds since 1970 UTC (None: now)."""
+        if not isinstance(timer, Timer):
+            raise InvalidType("timer", timer, "expected a Timer")
+        set_in(self._transaction, timer, now_us() if from_us is None else from_us)
+
+    def cancel_timer(self, name: str) -> bool:
+        """Forget the timer of a name. Returns whether there was one that waited."""
+        return cancel_in(self._transaction, check_name("name", name))
 
     # Documents of the user's own
 

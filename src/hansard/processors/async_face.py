@@ -14,6 +14,7 @@ from hansard.processors.dead_letters import DeadLetter, DeadLetters
 from hansard.processors.runner import Running
 from hansard.storage.port import Storage
 from hansard.subscriptions.async_drivers import Live
+from hansard.timers import Timer, TimerInfo, Timers
 
 InThread = Callable[..., Awaitable[Any]]
 
@@ -150,6 +151,29 @@ class AsyncReaderControl:
     @property
     def dead_letters(self) -> "AsyncDeadLetters":
         return AsyncDeadLetters(DeadLetters(self._storage, self.name), self._in_thread)
+
+
+class AsyncTimers:
+    """See Timers."""
+
+    def __init__(self, timers: Timers, in_thread: InThread) -> None:
+        self._timers = timers
+        self._in_thread = in_thread
+
+    async def set(self, timer: Timer) -> None:
+        await self._in_thread(self._timers.set, timer)
+
+    async def cancel(self, name: str) -> bool:
+        was_there: bool = await self._in_thread(self._timers.cancel, name)
+        return was_there
+
+    async def list(self) -> "list[TimerInfo]":
+        found: list[TimerInfo] = await self._in_thread(lambda: [*self._timers])
+        return found
+
+    async def fire(self) -> int:
+        count: int = await self._in_thread(self._timers.fire)
+        return count
 
 
 class AsyncDeadLetters:

@@ -4,11 +4,12 @@ import asyncio
 import ctypes
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
 from hansard.errors import HandlerTimedOut, InvalidType
+from hansard.events import RecordedEvent
 
 _T = TypeVar("_T")
 _LOOK_S = 0.02
@@ -17,8 +18,9 @@ _LOOK_S = 0.02
 class Calls:
     """Shared by the readers of one runner. Makes its threads when they are first needed."""
 
-    def __init__(self) -> None:
+    def __init__(self, tell: Callable[[Sequence[RecordedEvent]], None] | None = None) -> None:
         self.watchdog = Watchdog()
+        self._tell = tell
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -43,6 +45,11 @@ class Calls:
                 raise
 
         return asyncio.run_coroutine_threadsafe(limited(), self._started_loop()).result()
+
+    def tell(self, stored: Sequence[RecordedEvent]) -> None:
+        """Events were stored in a transaction: the handlers of the store object (`store.on`) are called."""
+        if stored and self._tell is not None:
+            self._tell(stored)
 
     def close(self) -> None:
         self.watchdog.close()

@@ -335,11 +335,11 @@ class Reader:
         except BaseException:
             self.work.over(is_committed=False)
             raise
-        self.work.over(is_committed=True)
         self._attempts = None
         self.shares.saved(reached)
         self._saved_s = self._clock_s()
         self._throttle(len(events))
+        self.work.over(is_committed=True)
 
     def _is_to_do(self, event: RecordedEvent, documents: dict[int, PartitionDocument]) -> bool:
         """Whether nobody has done it: not this reader, nor an append that folds inline, which moves the checkpoint too."""

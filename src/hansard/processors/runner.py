@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from hansard.errors import HandlerTimedOut, HansardError, InvalidInput, ProcessorStopped, StoreClosed, StoreForked, WaitTimedOut
 from hansard.limits import LEASE_S, PAGE_DOCUMENTS_MAX, RUNNER_THREADS_MAX
@@ -29,13 +29,58 @@ _FOREGROUND_PAUSE_S = 0.02
 OnError = Callable[[str, Exception], Any]
 
 
+class Runnable(Protocol):
+    """Something that is stepped: a reader, or the timers."""
+
+    name: str
+    order: OrderDocument
+    stopped: ProcessorStopped | None
+    is_stopping: bool
+    is_retiring: bool
+
+    @property
+    def position(self) -> int: ...
+    def step(self) -> float | None: ...
+    def is_behind(self, head: int) -> bool: ...
+    def flush(self) -> None: ...
+    def leave(self) -> None: ...
+
+
+class Context(NamedTuple):
+    """What the readers of one crew share."""
+
+    storage: Storage
+    tail: Tail
+    membership: Membership
+    calls: Calls
+    clock_s: Callable[[], float]
+    clock_us: Callable[[], int]
+
+
+class Wanted(NamedTuple):
+    """Something that is to be run: its name, and how it is made when it is not there yet."""
+
+    name: str
+    make: Callable[[Context], Runnable]
+
+
 class Source(Protocol):
-    """Something that wants to be run: a processor has one reader, a projection one for each build under way."""
+    """What a user declares and a runner runs: a processor has one reader, a projection one for each build under way."""
 
     name: str
 
-    def works(self, storage: Storage, calls: Calls) -> Sequence[tuple[Work, int | None, bool]]:
-        """What is to run now: work, where a new reader begins (None: at the head), whether a new version begins anew."""
+    def wanted(self, storage: Storage, calls: Calls) -> Sequence[Wanted]:
+        """What is to run now."""
+
+
+def reader_of(work: Work, *, after: int | None, begins_anew: bool) -> Wanted:
+    """A reader; `after`: where a new one begins (None: at the head); `begins_anew`: whether a new version goes back there."""
+
+    def make(context: Context) -> Runnable:
+        register(context.storage, work.document, after=after, begins_anew=begins_anew)
+        return Reader(context.storage, context.tail, work, context.membership, clock_s=context.clock_s, now_us=context.clock_us)
+
+    return Wanted(work.document.name, make)
 
 
 class Crew:
@@ -51,33 +96,28 @@ class Crew:
         clock_s: Callable[[], float] = time.monotonic,
         clock_us: Callable[[], int] = now_us,
         membership: Membership | None = None,
+        calls: Calls | None = None,
     ) -> None:
         self._storage = storage
-        self._tail = tail
         self._sources = sources
         self._clock_s = clock_s
-        self._clock_us = clock_us
-        self.calls = Calls()
+        self.calls = calls or Calls()
         self.membership = membership or Membership(storage, lease_s=lease_s, clock_s=clock_s)
-        self.readers: dict[str, Reader] = {}
+        self._context = Context(storage, tail, self.membership, self.calls, clock_s, clock_us)
+        self.readers: dict[str, Runnable] = {}
 
-    def muster(self) -> list[Reader]:
-        """Ask the sources what is to run. Returns readers that are no longer wanted: each is to be stepped once more."""
-        wanted = {item[0].document.name: item for source in self._sources for item in source.works(self._storage, self.calls)}
+    def muster(self) -> list[Runnable]:
+        """Ask the sources what is to run. Returns what is no longer wanted: it is to be stepped once more."""
+        storage, calls = self._context.storage, self.calls
+        wanted = {one.name: one for source in self._sources for one in source.wanted(storage, calls)}
         retired = [self.readers.pop(name) for name in list(self.readers) if name not in wanted]
         for reader in retired:
             reader.is_retiring = True
-        new = [name for name in wanted if name not in self.readers]
-        for name in new:
-            work, after, begins_anew = wanted[name]
-            register(self._storage, work.document, after=after, begins_anew=begins_anew)
+        new = {name: wanted[name].make(self._context) for name in wanted if name not in self.readers}
         if new or retired:
             self.membership.run(wanted)
             self.membership.beat()
-        for name in new:
-            self.readers[name] = Reader(
-                self._storage, self._tail, wanted[name][0], self.membership, clock_s=self._clock_s, now_us=self._clock_us
-            )
+        self.readers |= new
         return retired
 
     def listen(self) -> None:
@@ -86,7 +126,7 @@ class Crew:
         for name, reader in self.readers.items():
             reader.order = orders.get(name, OrderDocument())
 
-    def leave(self, readers: Iterable[Reader] | None = None) -> None:
+    def leave(self, readers: Iterable[Runnable] | None = None) -> None:
         """Save everything and give everything back."""
         for reader in self.readers.values() if readers is None else readers:
             reader.is_stopping = True
@@ -127,7 +167,7 @@ class Crew:
 class _Entry:
     """One reader on the runner's lists."""
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Runnable) -> None:
         self.reader = reader
         self.is_running = False
         self.is_listed = False
@@ -148,12 +188,13 @@ class Running:
         threads: int = 4,
         lease_s: float = LEASE_S,
         on_error: OnError | None = None,
+        calls: Calls | None = None,
     ) -> None:
         if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= RUNNER_THREADS_MAX:
             raise InvalidInput("threads", threads, f"expected 1 to {RUNNER_THREADS_MAX}")
         self._storage = storage
         self._tail = tail
-        self._crew = Crew(storage, tail, sources, lease_s=lease_s)
+        self._crew = Crew(storage, tail, sources, lease_s=lease_s, calls=calls)
         self._on_error = on_error
         self._changed = threading.Condition()
         self._progress = threading.Condition()

@@ -31,6 +31,7 @@ class ProcessorWork:
         self.document = document_of(processor)
         self._calls = calls
         self._chains = Chains()
+        self._recorded: list[RecordedEvent] = []
 
     def key_of(self, event: RecordedEvent) -> str:
         return key_of(event, self.processor.partition_by)
@@ -61,12 +62,15 @@ class ProcessorWork:
             interrupt = None if timeout_s is None else interrupt_of(transaction)
             result = self._calls.call(self.processor.handler, event, given, timeout_s=timeout_s, interrupt=interrupt)
             check_result(self.processor.name, result)
+        self._recorded += given.recorded
 
     def saving(self, transaction: StorageTransaction, upto: int, is_last: bool) -> None:
         """Nothing to add."""
 
     def over(self, *, is_committed: bool) -> None:
-        """Nothing to forget."""
+        recorded, self._recorded = self._recorded, []
+        if is_committed:
+            self._calls.tell(recorded)
 
 
 def document_of(processor: Processor) -> ReaderDocument:

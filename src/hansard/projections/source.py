@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from hansard.errors import DefinitionChanged
 from hansard.processors.calls import Calls
-from hansard.processors.reader import Work
+from hansard.processors.runner import Wanted, reader_of
 from hansard.projections import builds
 from hansard.projections.builds import BuildState, ProjectionDocument
 from hansard.projections.definition import Projection
@@ -21,12 +21,12 @@ class ProjectionSource:
         self._projection = projection.checked()
         self._works: dict[str, ProjectionWork] = {}
 
-    def works(self, storage: Storage, calls: Calls) -> Sequence[tuple[Work, int | None, bool]]:
+    def wanted(self, storage: Storage, calls: Calls) -> Sequence[Wanted]:
         projection = self._projection
         document = ensured(storage, projection)
         labels = [label for label in document.labels_of(projection.version) if document.builds[label].state in _FOLLOWS]
         self._works = {label: self._works.get(label) or self._work(document, label) for label in labels}
-        return [(work, 0, False) for work in self._works.values()]
+        return [reader_of(work, after=0, begins_anew=False) for work in self._works.values()]
 
     def _work(self, document: ProjectionDocument, label: str) -> ProjectionWork:
         return ProjectionWork(self._projection, label, is_unfinished=document.builds[label].state is not BuildState.ACTIVE)
