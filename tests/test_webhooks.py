@@ -97,7 +97,8 @@ def test_what_is_not_accepted_is_tried_again_in_order(store: Store, receiver: Re
     receiver.answers = [200, answer, answer]
     store.append("a-1", [Event("x", n) for n in range(4)])
     store.catch_up(Webhook("hook", receiver.url, after=0, retry=QUICK))
-    assert [event["data"] for event in receiver.events()] == [0, 1, 2, 3]
+    assert list(dict.fromkeys(event["data"] for event in receiver.events())) == [0, 1, 2, 3]
+    assert len(receiver.events()) == (6 if answer == 0 else 4)  # no answer: it may have come or not, so it is sent again
 
 
 def test_a_stream_that_is_refused_for_good_is_parked(store: Store, receiver: Receiver) -> None:

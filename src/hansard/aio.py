@@ -48,9 +48,11 @@ _UNDER_WAY_MAX = QUEUE_APPENDS_MAX // 2
 _WAIT_S = 0.1
 
 
-def open(place: str | os.PathLike[str], *, read_only: bool = False, durability: str = "fsync") -> "_Opening":
+def open(
+    place: str | os.PathLike[str], *, read_only: bool = False, must_exist: bool = False, durability: str = "fsync"
+) -> "_Opening":
     """Open the store at a place: `async with open(...) as store`, or `store = await open(...)`. See `hansard.open`."""
-    return _Opening(lambda: open_storage(place, read_only=read_only, durability=durability))
+    return _Opening(lambda: open_storage(place, read_only=read_only, must_exist=must_exist, durability=durability))
 
 
 class _Opening:

@@ -40,11 +40,13 @@ Definition = Processor | Projection | type[Timers]
 """What can be run: see `Store.run`."""
 
 
-def open(place: str | os.PathLike[str], *, read_only: bool = False, durability: str = "fsync") -> "Store":
+def open(
+    place: str | os.PathLike[str], *, read_only: bool = False, must_exist: bool = False, durability: str = "fsync"
+) -> "Store":
     """Open the store at a place, and make it if there is none.
 
     - `place`: the path of a SQLite file, or ":memory:".
-    - `read_only`: refuse appends, and do not make a new file.
+    - `read_only`: refuse appends, and do not make a new file. `must_exist`: do not make a new file.
     - `durability`: "fsync" (an acknowledged append is on the disk), or "page-cache" (it survives a crash of the program,
       but maybe not of the machine; faster).
 
@@ -54,7 +56,7 @@ def open(place: str | os.PathLike[str], *, read_only: bool = False, durability: 
     ...     store.add("customer-1", "created", {"name": "Jo"}).position
     1
     """
-    return Store(open_storage(place, read_only=read_only, durability=durability))
+    return Store(open_storage(place, read_only=read_only, must_exist=must_exist, durability=durability))
 
 
 class Store:

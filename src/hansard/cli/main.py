@@ -10,10 +10,15 @@ from hansard import __version__
 from hansard.cli.append import append
 from hansard.cli.bench import bench
 from hansard.cli.check import backup, check
+from hansard.cli.dead_letters import dead_letters
 from hansard.cli.demo import demo
 from hansard.cli.importing import export, import_
+from hansard.cli.projections import projections
 from hansard.cli.read import read, tail
+from hansard.cli.readers import readers
+from hansard.cli.run import run as run_
 from hansard.cli.streams import stats, streams
+from hansard.cli.timers import timers
 from hansard.errors import EXIT_CODES, HansardError
 
 _INTERRUPTED = 130
@@ -33,7 +38,11 @@ def hansard(debug: bool) -> None:
     """
 
 
-for command in (demo, append, read, tail, streams, stats, import_, export, check, backup, bench):
+COMMANDS = (
+    demo, append, read, tail, streams, stats, import_, export, check, backup, bench,
+    run_, readers, projections, dead_letters, timers,
+)  # fmt: skip
+for command in COMMANDS:
     hansard.add_command(command)
 
 

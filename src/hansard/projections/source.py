@@ -17,7 +17,7 @@ _FOLLOWS = (BuildState.BUILDING, BuildState.READY, BuildState.ACTIVE)
 
 class ProjectionSource:
     def __init__(self, projection: Projection) -> None:
-        self.name = projection.name
+        self.name = f"{projection.name} version {projection.version}"
         self._projection = projection.checked()
         self._works: dict[str, ProjectionWork] = {}
 

@@ -11,7 +11,9 @@ DURABILITIES: Final = {"fsync": "FULL", "page-cache": "NORMAL"}
 """What an acknowledgement may promise, and SQLite's word for it."""
 
 
-def open_storage(place: str | os.PathLike[str], *, read_only: bool = False, durability: str = "fsync") -> Storage:
+def open_storage(
+    place: str | os.PathLike[str], *, read_only: bool = False, must_exist: bool = False, durability: str = "fsync"
+) -> Storage:
     """The engine for a place: ":memory:", or the path of a SQLite file (also as sqlite:///path)."""
     if not isinstance(place, str | os.PathLike):
         raise InvalidType("place", place, 'expected a path, a URL or ":memory:"')
@@ -20,7 +22,7 @@ def open_storage(place: str | os.PathLike[str], *, read_only: bool = False, dura
     path = _path(os.fsdecode(place))
     if path == ":memory:":
         return _open_memory(read_only=read_only)
-    return _open_sqlite(path, read_only=read_only, durability=durability)
+    return _open_sqlite(path, read_only=read_only, must_exist=must_exist, durability=durability)
 
 
 def _open_memory(*, read_only: bool) -> Storage:
@@ -31,10 +33,10 @@ def _open_memory(*, read_only: bool) -> Storage:
     return MemoryStorage()
 
 
-def _open_sqlite(path: str, *, read_only: bool, durability: str) -> Storage:
+def _open_sqlite(path: str, *, read_only: bool, must_exist: bool, durability: str) -> Storage:
     from hansard.storage.sqlite.storage import SqliteStorage  # an engine is imported on demand
 
-    return SqliteStorage(path, read_only=read_only, synchronous=DURABILITIES[durability])
+    return SqliteStorage(path, read_only=read_only, must_exist=must_exist, synchronous=DURABILITIES[durability])
 
 
 def _path(place: str) -> str:

@@ -24,7 +24,7 @@ _SHORT_RANGE = 256
 
 
 class SqliteStorage:
-    """One file. `path` is made if it does not exist, unless `read_only`."""
+    """One file. `path` is made if it does not exist, unless `read_only` or `must_exist`."""
 
     capabilities = frozenset(Capability)
 
@@ -33,12 +33,13 @@ class SqliteStorage:
         path: str,
         *,
         read_only: bool = False,
+        must_exist: bool = False,
         synchronous: str = "FULL",
         clock_us: Callable[[], int] = now_us,
     ) -> None:
         self._database = Database(path, read_only=read_only, synchronous=synchronous)
         self._readers = Readers(self._database)
-        self._prepare()
+        self._prepare(may_create=not must_exist)
         self._writer = None if read_only else Writer(self._database, clock_us=clock_us)
         self._commits = None if self._writer is None else GroupCommit(self._write_group)
         self._checkers: ThreadPoolExecutor | None = None
@@ -50,14 +51,14 @@ class SqliteStorage:
             else "page cache: survives a crash of the program, not of the machine (WAL, synchronous=NORMAL)"
         )
 
-    def _prepare(self) -> None:
+    def _prepare(self, *, may_create: bool) -> None:
         if (
             not self._database.is_read_only
             and os.path.exists(self._database.path)
             and not os.access(self._database.path, os.W_OK)
         ):
             raise StoreReadOnly(f"{self._database.path}: no permission to write; open it with read_only=True")
-        connection = self._database.connect(may_create=True)
+        connection = self._database.connect(may_create=may_create)
         try:
             with translated(self._database.path):
                 if self._database.is_read_only:
