@@ -188,7 +188,7 @@ def test_run_ends_when_a_processor_stops(place: str) -> None:
         (["run", "PLACE", "--app", "nothing:here"], "nothing cannot be imported: ModuleNotFoundError"),
         (["run", "PLACE", "--app", "shop:nothing"], "shop has no nothing"),
         (["run", "PLACE", "--app", "shop"], "expected MODULE:NAME"),
-        (["run", "PLACE", "--app", "shop:APP"], "expected a Processor"),
+        (["run", "PLACE", "--app", "shop:FAILS"], "expected a Processor"),
         (["run", "PLACE", "--app", "shop:first", "--threads", "0"], "threads"),
         (["readers", "pause", "PLACE", "nobody"], "no reader of this name"),
         (["readers", "reset", "PLACE", "mailer", "99"], "the log ends at 6"),
