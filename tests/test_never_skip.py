@@ -1,10 +1,18 @@
 """The never-skip proof: whatever happens to readers, each event has its effect, once or at least once, in order."""
 
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 
 import pytest
 
+import hansard
+from hansard import Event
 from hansard.storage.memory import MemoryStorage
 from hansard.storage.port import Storage
 from hansard.storage.sqlite.storage import SqliteStorage
@@ -43,3 +51,85 @@ def test_members_come_and_go_on_a_file(first: int, tmp_path: Path) -> None:
         for storage in opened:
             storage.close()
         (tmp_path / f"{seed}.db").unlink()
+
+
+@pytest.mark.parametrize("kills", [20, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(1_200)])])
+def test_processes_are_killed_and_replaced(kills: int, tmp_path: Path) -> None:
+    """What holds step by step in one thread would not hold in processes that are killed at any instruction."""
+    seed = time.time_ns()
+    random, path = Random(seed), tmp_path / "log.db"
+    workers: list[subprocess.Popen[bytes]] = []
+    over = threading.Event()
+
+    def start() -> None:
+        out = tmp_path / f"out-{len(list(tmp_path.glob('out-*')))}"
+        out.touch()
+        workers.append(subprocess.Popen([sys.executable, str(Path(__file__).parent / "soak_worker.py"), str(path), str(out)]))
+
+    def write() -> None:
+        writer_random = Random(seed)
+        while not over.is_set():
+            store.append(f"s-{writer_random.randrange(12)}", [Event("happened") for _ in range(writer_random.choice((1, 2, 20)))])
+            time.sleep(writer_random.random() * 0.01)
+
+    with hansard.open(path) as store:
+        writing = threading.Thread(target=write)
+        writing.start()
+        try:
+            for _ in range(3):
+                start()
+            for _ in range(kills):
+                time.sleep(0.1 + random.random() * 0.6)
+                victim = workers.pop(random.randrange(len(workers)))
+                assert victim.poll() is None, "a worker has ended by itself"
+                victim.kill()
+                victim.wait()
+                start()
+            over.set()
+            writing.join()
+            deadline = time.monotonic() + 60
+            while not is_done(store):
+                assert time.monotonic() < deadline, f"seed {seed}: the readers do not come to rest: {list(store.readers())}"
+                time.sleep(0.05)
+        finally:
+            over.set()
+            writing.join()
+            for worker in workers:
+                worker.kill()
+                worker.wait()
+        judge(store, tmp_path, f"seed {seed}")
+
+
+def is_done(store: hansard.Store) -> bool:
+    """Whether every reader has saved the head; the echoes move it, so twice the same."""
+    head = store.head()
+    statuses = list(store.readers())
+    return len(statuses) == 4 and all(status.checkpoint >= head for status in statuses) and store.head() == head
+
+
+def judge(store: hansard.Store, folder: Path, label: str) -> None:
+    log = list(store.read())
+    happened = [event for event in log if event.type == "happened"]
+    assert [p for (p,) in store._storage.rows("SELECT position FROM effect ORDER BY number", ())] == [e.position for e in log], (
+        label
+    )
+    sums: dict[str, int] = defaultdict(int)
+    echoes: dict[str, list[int]] = defaultdict(list)
+    for event in log:
+        sums[event.stream] += event.version
+    for event in happened:
+        echoes[f"echo-{event.stream}"].append(event.version)
+    assert dict(store.model("sums").items()) == sums, label
+    for stream, versions in echoes.items():
+        assert [event.data for event in store.all(stream)] == versions, label
+    seen: set[int] = set()
+    for out in folder.glob("out-*"):
+        by_stream: dict[str, list[int]] = defaultdict(list)
+        for line in out.read_text().splitlines():
+            stream, version, position = line.split()
+            by_stream[stream].append(int(version))
+            seen.add(int(position))
+        for versions in by_stream.values():
+            assert versions == sorted(versions), f"{label}: {out.name} is out of order"
+    assert seen == {event.position for event in log}, label
+    assert store.check() == []

@@ -1,0 +1,35 @@
+"""One process of the soak: it runs processors and a projection until it is killed. Its at-least-once effects go to a file."""
+
+import os
+import sys
+import time
+from typing import Any
+
+import hansard
+from hansard import PARK, Processor, Projection, RecordedEvent, Retry, Transaction
+
+
+def definitions(out: int) -> list[Any]:
+    def at_least(event: RecordedEvent) -> None:
+        os.write(out, f"{event.stream} {event.version} {event.position}\n".encode())
+
+    def exactly(event: RecordedEvent, transaction: Transaction) -> None:
+        transaction.execute("CREATE TABLE IF NOT EXISTS effect (number INTEGER PRIMARY KEY, position INTEGER)")
+        transaction.execute("INSERT INTO effect (position) VALUES (?)", (event.position,))
+
+    def echo(event: RecordedEvent, transaction: Transaction) -> None:
+        transaction.add(f"echo-{event.stream}", "echoed", event.version)
+
+    return [
+        Processor("at-least", at_least, partitions=4, on_failure=PARK, retry=Retry(attempts=2)),
+        Processor("exactly", exactly, exactly_once=True),
+        Processor("echo", echo, exactly_once=True, partitions=3, query=hansard.Query(types={"happened"})),
+        Projection("sums", lambda n, event: n + event.version, initial=0),
+    ]
+
+
+if __name__ == "__main__":
+    descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with hansard.open(sys.argv[1]) as store, store.run(*definitions(descriptor), lease_s=1.0):
+        while True:
+            time.sleep(1)
