@@ -13,6 +13,7 @@ import concurrent_appends
 import conditions
 import large_store
 import memory_engine
+import reacting
 import reads
 import results
 import single_append
@@ -24,6 +25,7 @@ QUESTIONS = {
     "reads": reads,
     "conditions": conditions,
     "memory_engine": memory_engine,
+    "reacting": reacting,
 }
 NEED_LARGE = {"reads", "conditions"}
 
