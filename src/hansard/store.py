@@ -13,7 +13,6 @@ from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers
 from hansard.limits import LEASE_S, PAGE_STREAMS_MAX
 from hansard.names import check_name
-from hansard.processors.calls import Calls
 from hansard.processors.definitions import Processor, check_lease
 from hansard.processors.keeper import Keeper
 from hansard.projections.definition import Projection, check_projection
@@ -305,7 +304,8 @@ class Store:
         >>> seen
         ['placed']
         """
-        from hansard.processors.runner import Running  # with all that it needs, only where something is run
+        from hansard.processors.calls import Calls  # with all that it needs (asyncio), only where something is run
+        from hansard.processors.runner import Running
         from hansard.processors.sources import sources_of
 
         check_lease(lease_s)
@@ -373,7 +373,8 @@ class Store:
         >>> seen
         ['placed']
         """
-        from hansard.processors.runner import Crew  # as above
+        from hansard.processors.calls import Calls  # as above
+        from hansard.processors.runner import Crew
         from hansard.processors.sources import sources_of
 
         crew = Crew(self._storage, self._tail, sources_of(definitions), calls=Calls(self._tell))
