@@ -342,3 +342,79 @@ def test_bad_uses_are_refused(store: Store) -> None:
     for arguments in ({"name": ""}, {"partitions": 0}, {"lease_s": 0}, {"retry": 3}, {"partition_by": 3}, {"after": -1}):
         with pytest.raises(InvalidInput):
             store.join(**{"name": "h", **arguments})
+
+
+def test_a_paused_or_throttled_group_is_paused_or_throttled(store: Store) -> None:
+    """An order would be confirmed and ignored."""
+    for number in range(60):
+        store.add(f"s-{number}", "happened")
+    with store.join("g") as consumer:
+        consumer.ack(consumer.take(1))
+        store.reader("g").pause()
+        time.sleep(0.4)
+        assert consumer.take(0.3) is None
+        store.reader("g").throttle(50)
+        store.reader("g").resume()
+        start = time.monotonic()
+        for _ in range(20):
+            consumer.ack(consumer.take(5))
+        assert time.monotonic() - start > 0.3
+
+
+def test_a_consumer_whose_window_is_full_sleeps(store: Store) -> None:
+    """One slow event would keep a processor busy with asking."""
+    store.append("a-1", events(600))
+    with store.join("g") as consumer:
+        event = consumer.take(1)
+        before = time.process_time()
+        assert consumer.take(0.5) is None
+        assert time.process_time() - before < 0.25
+        consumer.ack(event)
+        assert taken(consumer, 1) == 2
+
+
+async def test_a_cancelled_wait_loses_no_event(tmp_path: Path) -> None:
+    """An event that was taken for a task that is gone would block its stream."""
+    async with hansard.aio.open(tmp_path / "log.db", durability="page-cache") as store:
+        for number in range(100):
+            await store.add(f"s-{number}", "happened")
+        got: set[int] = set()
+        async with store.join("g") as consumer:
+            deadline = time.monotonic() + 30
+            while len(got) < 100 and time.monotonic() < deadline:
+                try:
+                    event = await asyncio.wait_for(anext(consumer), 0.0003)
+                except TimeoutError:
+                    await asyncio.sleep(0)
+                    continue
+                got.add(event.position)
+                await consumer.ack(event)
+        assert len(got) == 100
+
+
+def test_a_closed_store_ends_its_consumers(tmp_path: Path) -> None:
+    """Closing in the wrong order would raise, or leave threads behind."""
+    store = hansard.open(tmp_path / "log.db")
+    store.add("a-1", "happened")
+    consumer = store.join("g")
+    consumer.ack(consumer.take(1))
+    store.close()
+    consumer.close()
+    time.sleep(0.05)
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("hansard-keeper")] == []
+
+
+def test_letters_that_wait_stay_behind_those_that_are_tried(store: Store) -> None:
+    """A later event would overtake a parked one that is just being retried."""
+    store.append("a-1", events(1))
+    with store.join("g") as consumer:
+        consumer.park(consumer.take(1), "bad")
+        store.reader("g").dead_letters.retry()
+        event = consumer.take(5)
+        store.append("a-1", events(2))
+        assert consumer.take(0.15) is None
+        consumer.ack(event)
+        for position in (2, 3):
+            event = consumer.take(5)
+            assert event.position == position
+            consumer.ack(event)

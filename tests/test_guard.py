@@ -2,10 +2,13 @@
 
 import sqlite3
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+import hansard
+from hansard import Event, Processor, RecordedEvent, StorageFailed, StoreUnusable, Transaction
 from hansard.storage.sqlite.storage import SqliteStorage
 from hansard.store import Store
 
@@ -16,6 +19,7 @@ HARMS: list[Callable[[sqlite3.Connection], object]] = [
     lambda c: c.execute("ROLLBACK"),
     lambda c: c.execute("END"),
     lambda c: c.execute("BEGIN IMMEDIATE"),
+    lambda c: c.execute("SAVEPOINT a"),
     lambda c: c.executescript("CREATE TABLE mine (n INTEGER)"),
     lambda c: c.execute("DELETE FROM event"),
     lambda c: c.execute("UPDATE event SET data = '1'"),
@@ -63,3 +67,30 @@ def test_a_file_of_format_1_is_read_as_it_is_and_upgraded_when_written(tmp_path:
     assert reader.get("c", ["x"]) == {"x": b"1"}
     writer.close()
     reader.close()
+
+
+def test_a_transaction_that_the_database_has_ended_does_not_go_on(tmp_path: Path) -> None:
+    """A handler that catches the error would have its checkpoint moved past effects that were rolled back."""
+    with hansard.open(tmp_path / "log.db") as store:
+        store.append("a-1", [Event("x", number) for number in (1, 2, 2, 3)])
+        make = "CREATE TABLE seen (number INTEGER PRIMARY KEY ON CONFLICT ROLLBACK)"
+        store._storage.transact(lambda t: t.connection.execute(make))
+
+        def handler(event: RecordedEvent, transaction: Transaction) -> None:
+            with suppress(sqlite3.IntegrityError):
+                transaction.execute("INSERT INTO seen VALUES (?)", (event.data,))
+
+        with pytest.raises(StorageFailed, match="rolled the transaction back"):
+            store.catch_up(Processor("p", handler, exactly_once=True))
+        assert store.reader("p").status().checkpoint == 0
+        assert store.add("a-1", "later").position == 5
+        assert store.check() == []
+
+
+def test_a_transaction_is_over_when_its_function_returns(tmp_path: Path) -> None:
+    """A handler that keeps it would write into somebody else's transaction."""
+    with hansard.open(tmp_path / "log.db") as store:
+        kept = store._storage.transact(lambda t: t)
+        for use in (lambda: kept.put("c", {"x": b"1"}), lambda: kept.get("c", ["x"]), kept.head, lambda: kept.connection):
+            with pytest.raises(StoreUnusable, match="is over"):
+                use()

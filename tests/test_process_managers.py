@@ -124,6 +124,22 @@ def test_a_conflict_is_a_failed_attempt(store: Store) -> None:
     assert types(store, "out-1") == ["other"]
 
 
+def test_processes_do_not_share_their_initial_state(store: Store) -> None:
+    """A process would begin with what has happened in others."""
+
+    def evolve(state: dict[str, list[str]], event: RecordedEvent) -> dict[str, list[str]]:
+        state["seen"].append(event.stream)
+        return state
+
+    manager = ProcessManager(
+        "m", key=lambda e: e.stream, starts={"begin"}, evolve=evolve, initial={"seen": []}, handle=lambda s, e: []
+    )
+    for number in range(3):
+        store.add(f"o-{number}", "begin")
+    store.catch_up(manager)
+    assert store._storage.get("user/process/m", ["o-2"]) == {"o-2": b'{"seen":["o-2"]}'}
+
+
 WORK = """
 import sys
 sys.path.insert(0, sys.argv[2])

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -662,3 +663,157 @@ def test_what_cannot_be_run_is_refused(store: Store) -> None:
         store.reader("p").throttle(0)
     with pytest.raises(InvalidInput, match="the log ends at 0"):
         store.reader("p").reset(7)
+
+
+# What a review has found
+
+
+def test_a_newer_version_ends_the_older_one_that_still_runs(store: Store) -> None:
+    """In a rolling deploy the old code would move the checkpoint past events that only the new query matches."""
+    old, new = Seen(), Seen()
+    first = Processor("p", old, query=Query(types={"a"}), checkpoint_s=0)
+    second = Processor("p", new, query=Query(types={"a", "b"}), version=2, checkpoint_s=0)
+    with store.run(first, lease_s=0.5) as running:
+        store.add("x-1", "a")
+        running.wait_until_caught_up()
+        with store.run(second, lease_s=0.5) as newer:
+            store.append("x-1", [Event("b"), Event("a")])
+            newer.wait_for("p", 3)
+        assert "another version" in str(running.stopped["p"])
+        assert len(running.errors) == 1
+    store.catch_up(second)
+    assert 2 in new.positions
+    assert sorted({*old.positions, *new.positions}) == [1, 2, 3]
+
+
+def test_letters_survive_a_save_that_fails(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy moment would make a parked event disappear."""
+    seen = Seen({1: 9})
+    processor = Processor("p", seen, on_failure=PARK, retry=Retry(attempts=1), checkpoint_s=0)
+    store.append("a-1", events(1))
+    store.catch_up(processor)
+    store.append("a-1", events(2))
+    transact, fails = store._storage.transact, [True]
+
+    def busy_once(work: Any) -> Any:
+        if fails and "_write" in work.__qualname__:
+            fails.pop()
+            raise hansard.StoreBusy("once")
+        return transact(work)
+
+    monkeypatch.setattr(store._storage, "transact", busy_once)
+    with store.run(processor) as running:
+        running.wait_for("p", 3)
+    assert [letter.position for letter in store.reader("p").dead_letters] == [1, 2, 3]
+    assert not fails
+
+
+def test_a_handler_that_times_out_while_it_waits_for_the_writer_leaves_the_lock(tmp_path: Path) -> None:
+    """Nobody could append any more."""
+    waiting = threading.Event()
+
+    def handler(event: RecordedEvent) -> None:
+        waiting.set()
+        time.sleep(0.05)
+        store.timers.set(hansard.Timer("t", timedelta(days=1), "x-1", Event("x")))
+
+    with hansard.open(tmp_path / "log.db") as store:
+        store.add("a-1", "happened")
+        hasty = Processor("p", handler, timeout_s=0.15, retry=Retry(attempts=1), on_failure=SKIP)
+        with store.run(hasty) as running:
+            assert waiting.wait(10)
+            store._storage.transact(lambda t: time.sleep(0.5))
+            assert store.add("b-1", "later").position == 2
+            running.wait_for("p", 2)
+
+
+def test_a_long_page_is_saved_paused_and_kept_in_between(store: Store) -> None:
+    """Slow handlers would repeat hundreds of events after a crash, and nobody could stop them."""
+    handled: list[int] = []
+
+    def slow(event: RecordedEvent) -> None:
+        handled.append(event.position)
+        time.sleep(0.01)
+
+    store.append("a-1", events(300))
+    with store.run(Processor("p", slow)) as running:
+        time.sleep(0.5)
+        reader = store.reader("p")
+        assert len(handled) - reader.status().checkpoint < 60
+        reader.pause()
+        time.sleep(0.5)
+        count = len(handled)
+        time.sleep(0.2)
+        assert len(handled) == count < 300
+        assert running.position("p") == count
+
+
+def test_events_before_one_without_a_key_are_handled_once(store: Store) -> None:
+    """Each start would repeat what stands before the bad event."""
+    seen = Seen()
+    for data in ({"k": "x"}, {"k": "y"}, {}):
+        store.add("a-1", "happened", data)
+    processor = Processor("p", seen, partitions=2, partition_by=lambda event: event.data["k"])
+    for _ in range(2):
+        with pytest.raises(ProcessorStopped, match="position 3: KeyError"):
+            store.catch_up(processor)
+    assert seen.positions == [1, 2]
+
+
+def test_a_callback_that_raises_does_not_end_the_work(store: Store) -> None:
+    """A mistake in the error report would stop the processors silently."""
+    seen = Seen()
+
+    def told(name: str, error: Exception) -> None:
+        raise RuntimeError("in the report")
+
+    bad = Processor("bad", Seen({1: 9}), retry=Retry(attempts=1))
+    with store.run(bad, Processor("good", seen), threads=1, on_error=told) as running:
+        store.append("a-1", events(2))
+        running.wait_for("good", 2)
+        assert [name for name, _ in running.errors] == ["bad", "on_error"]
+
+
+def test_catching_up_beside_a_runner_that_has_stopped_tells_it(store: Store) -> None:
+    """A script would wait for ever for a processor that stands still elsewhere."""
+    store.append("a-1", events(2))
+    bad = Processor("p", Seen({1: 99}), retry=Retry(attempts=1))
+    with store.run(bad) as running:
+        with pytest.raises(ProcessorStopped):
+            running.wait_for("p", 2)
+        with pytest.raises(ProcessorStopped, match="position 1"):
+            store.catch_up(bad, timeout_s=20)
+
+
+def test_a_letter_that_is_discarded_while_it_is_tried_stays_away(store: Store) -> None:
+    """What an operator has given up would come back."""
+
+    def handler(event: RecordedEvent) -> None:
+        if store.reader("p").dead_letters.sequences():
+            store.reader("p").dead_letters.discard("a-1")
+        raise ValueError
+
+    processor = Processor("p", handler, on_failure=PARK, retry=Retry(attempts=1))
+    store.append("a-1", events(1))
+    store.catch_up(processor)
+    store.reader("p").dead_letters.retry()
+    store.catch_up(processor)
+    assert list(store.reader("p").dead_letters) == []
+
+
+async def test_a_cancelled_catch_up_ends_and_can_be_repeated(tmp_path: Path) -> None:
+    """Its thread would go on for ever and keep the others from working."""
+    seen: list[int] = []
+
+    def slow(event: RecordedEvent) -> None:
+        time.sleep(0.02)
+        seen.append(event.position)
+
+    async with hansard.aio.open(tmp_path / "log.db") as store:
+        await store.append("a-1", events(50))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await store.catch_up(Processor("p", slow))
+        assert len(seen) < 50
+        await store.catch_up(Processor("p", slow), timeout_s=20)
+    assert seen == list(range(1, 51))

@@ -26,10 +26,15 @@ from hansard import (
     Projection,
     Query,
     RecordedEvent,
+    StreamAppend,
     Table,
     WaitTimedOut,
     folds,
 )
+from hansard.processors.runner import Crew
+from hansard.processors.sources import sources_of
+from hansard.projections import work
+from hansard.projections.source import ensured
 from hansard.store import Store
 
 
@@ -617,3 +622,90 @@ def test_bad_uses_are_refused(store: Store) -> None:
         bad = Projection(f"bad{bad_key!r}"[:6].replace("\0", ""), lambda s, e: 1, key=lambda e, bad_key=bad_key: bad_key)
         with pytest.raises((FoldFailed, InvalidInput)):
             store.project(bad)
+
+
+# What a review has found
+
+
+def test_a_cache_that_runs_over_forgets_no_state(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With many keys a state would silently begin anew."""
+    monkeypatch.setattr(work, "STATES_CACHED_MAX", 4)
+    count = Projection("count", lambda n, event: n + 1, initial=0)
+    for start in range(6):
+        for number in range(start, start + 4):
+            store.add(f"s-{number}", "happened")
+        store.append_streams([StreamAppend(f"s-{number}", [Event("happened")]) for number in range(start + 3)])
+        store.catch_up(count)
+    assert dict(store.model("count").items()) == store.project(count)
+
+
+def test_a_late_build_of_an_older_version_does_not_take_over(store: Store) -> None:
+    """A slow build that ends at last would replace a newer read model."""
+
+    def version(number: int) -> Projection:
+        return Projection("n", lambda n, event: number, initial=0, version=number)
+
+    store.add("a-1", "happened")
+    store.catch_up(version(1))
+    ensured(store._storage, version(2))  # begun, and stopped before it came to the head
+    store.catch_up(version(3))
+    store.catch_up(version(2))
+    assert (store.projection("n").status().active, store.model("n")["a-1"]) == ("3", 3)
+
+
+def test_a_cancelled_build_is_not_begun_again_by_itself(store: Store) -> None:
+    """Cancelling would last for a quarter of a second."""
+    fill(store)
+    store.catch_up(orders())
+    new = orders(version=2, switches_by_itself=False)
+    with store.run(new) as running:
+        running.wait_until_caught_up()
+        store.projection("orders").drop("2")
+        time.sleep(0.6)
+        assert [build.label for build in store.projection("orders").status().builds] == ["1"]
+        assert store.projection("orders").rebuild(2) == "2.1"
+    store.catch_up(new)
+    assert store.projection("orders").status().builds[-1].state == "ready"
+
+
+def test_states_are_not_reset_without_being_emptied(store: Store) -> None:
+    """A reset would fold everything on top of what is there."""
+    fill(store)
+    store.catch_up(orders())
+    for verb in ("reset", "forget"):
+        with pytest.raises(InvalidInput, match=r"store\.projection"):
+            getattr(store.reader("orders@1"), verb)()
+
+
+def test_a_place_of_ones_own_is_not_folded_inline(store: Store) -> None:
+    """A refused append would stay in a place that the store cannot undo."""
+    with pytest.raises(InvalidInput, match="cannot be undone"):
+        store.inline(orders(into=Mine()))
+
+
+def test_a_reader_sees_what_inline_appends_have_changed_meanwhile(tmp_path: Path) -> None:
+    """States kept in memory would overwrite those that an append has folded."""
+    count = Projection("n", lambda n, event: n + 1, initial=0, query=Query(types={"hit"}))
+    clock = [1_000.0]
+    with (
+        hansard.open(tmp_path / "log.db") as mine,
+        hansard.open(tmp_path / "log.db") as inline,
+        hansard.open(tmp_path / "log.db") as other,
+    ):
+        inline.inline(count)
+        crew = Crew(mine._storage, mine._tail, sources_of([count]), clock_s=lambda: clock[0])
+        crew.muster()
+        (reader,) = crew.readers.values()
+        other.add("x-1", "hit")
+        while reader.is_behind(other.head()) or not reader.shares.owned:
+            reader.step()
+        other.add("x-1", "other")
+        reader.step()
+        inline.add("x-1", "hit")
+        clock[0] += 6
+        reader.flush()
+        other.add("x-1", "hit")
+        for _ in range(3):
+            reader.step()
+        assert mine.model("n")["x-1"] == mine.project(count, key="x-1") == 3
+        crew.leave()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import hansard
-from hansard import Event, InlineFailed, InvalidInput, InvalidType, Projection, Query, Timer, Timers
+from hansard import Event, InvalidInput, InvalidType, Projection, Query, Timer, Timers
 from hansard.store import Store
 
 
@@ -81,22 +81,30 @@ def test_timers_fire_in_the_order_of_their_times(store: Store) -> None:
     assert [event.data["timer"] for event in store.all("order-7")][:3] == ["1", "2", "3"]
 
 
-def test_a_timer_that_cannot_be_fired_stays(store: Store) -> None:
-    """A deadline would be lost because its event was refused once."""
+def test_a_timer_that_cannot_be_fired_stays_and_holds_up_no_other(store: Store) -> None:
+    """A deadline would be lost because its event was refused once, or all later ones wait for it."""
 
     def refuses(state: Any, event: Any) -> int:
-        if is_strict:
+        if event.data["timer"] == "bad":
             raise ValueError("not now")
         return 1
 
-    is_strict = True
     store.inline(Projection("strict", refuses, query=Query(types={"due"})))
-    store.timers.set(timer())
-    with pytest.raises(InlineFailed, match="not now"):
+    store.timers.set(timer("bad"))
+    store.timers.set(timer("good"))
+    assert (store.timers.fire(), store.timers.fire()) == (1, 0)
+    (info,) = store.timers
+    assert (info.name, info.attempts, "not now" in info.error) == ("bad", 1, True)
+    assert timedelta(seconds=50) < info.due - datetime.now(UTC) < timedelta(seconds=61)
+
+
+def test_one_event_may_be_given_to_many_timers(store: Store) -> None:
+    """A constant of the program, used for each order, would be taken for a repetition."""
+    reminder = Event("reminder-due")
+    for stream in ("order-1", "order-2", "order-1"):
+        store.timers.set(Timer(f"remind/{stream}", timedelta(0), stream, reminder))
         store.timers.fire()
-    assert len(list(store.timers)) == 1
-    is_strict = False
-    assert store.timers.fire() == 1
+    assert [event.stream for event in store.read()] == ["order-1", "order-2", "order-1"]
 
 
 FIRE = """

@@ -379,10 +379,20 @@ class AsyncStore:
         from hansard.processors.sources import sources_of
 
         crew = Crew(self._storage, self._tail, sources_of(definitions), calls=Calls(self._tell))
+
+        def work() -> None:
+            try:
+                crew.run_until_caught_up(None if timeout_s is None else check_timeout(timeout_s))
+            finally:
+                crew.leave()
+
+        working = asyncio.ensure_future(self._in_waiting_thread(work))
         try:
-            await self._in_waiting_thread(crew.run_until_caught_up, None if timeout_s is None else check_timeout(timeout_s))
-        finally:
-            await self._in_waiting_thread(crew.leave)
+            await asyncio.shield(working)
+        except asyncio.CancelledError:
+            crew.stop()
+            await asyncio.wait([working])
+            raise
 
     async def project(self, projection: Projection, *, key: str | None = None, before: int | None = None) -> Any:
         """See `Store.project`."""
@@ -496,6 +506,7 @@ class AsyncStore:
         self._waiters.shutdown(wait=False)
 
     def _close_storage(self) -> None:
+        self._keeper.close()
         self._tail.close()
         self._storage.close()
         self._tail.join()

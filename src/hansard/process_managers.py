@@ -4,6 +4,7 @@ Few small functions: which events start, continue and stop a process; `evolve` f
 what is to be done. What it says (appends, timers) happens in the transaction of its progress: once, or not at all.
 """
 
+import copy
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -91,7 +92,7 @@ class ProcessManager(Processor):
         state = transaction.get(collection, key, missing)
         if state is missing and event.type not in self.starts:
             return
-        state = self.evolve(self.initial if state is missing else state, event)
+        state = self.evolve(copy.deepcopy(self.initial) if state is missing else state, event)
         for action in _checked(self.decide(state, event)):
             _do(transaction, action, event)
         if event.type in self.stops:

@@ -504,6 +504,7 @@ class Store:
 
     def close(self) -> None:
         """Finish the appends under way and release files and threads. May be called again."""
+        self._keeper.close()
         self._tail.close()
         self._storage.close()
         self._tail.join()

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from hansard.appends import StreamAppend, append_of, recorded_events
-from hansard.errors import InvalidInput, InvalidType
+from hansard.errors import Conflict, InlineFailed, InvalidInput, InvalidType
 from hansard.events import Event, RecordedEvent
 from hansard.limits import PAGE_DOCUMENTS_MAX, TIMESTAMP_US_MAX
 from hansard.names import check_name
@@ -23,6 +23,7 @@ from hansard.streams import check_stream
 
 _BY_TIME, _BY_NAME = "timer", "timer-name"
 _FIRED_AT_ONCE = 100
+_TRIED_AGAIN_US = 60_000_000
 
 
 class Timer(msgspec.Struct, frozen=True):
@@ -65,7 +66,7 @@ class CancelTimer(msgspec.Struct, frozen=True):
 
 
 class TimerInfo(msgspec.Struct, frozen=True):
-    """A timer that waits."""
+    """A timer that waits. One whose event was refused (`error`) is tried again, after a minute more each time."""
 
     name: str
     due_us: int
@@ -74,6 +75,8 @@ class TimerInfo(msgspec.Struct, frozen=True):
     set_after: int
     event: dict[str, Any]
     unless: list[dict[str, Any]] | None
+    attempts: int = 0
+    error: str | None = None
 
     @property
     def due(self) -> datetime:
@@ -96,17 +99,14 @@ def set_in(transaction: StorageTransaction, timer: Timer, from_us: int) -> None:
         _event_document(timer.event),
         None if timer.unless is None else query_document(timer.unless),
     )
-    key = f"{info.due_us:020d}/{info.name}"
-    transaction.put(_BY_TIME, {key: encoded(info)})
-    transaction.put(_BY_NAME, {info.name: key.encode()})
+    _put(transaction, info)
 
 
 def cancel_in(transaction: StorageTransaction, name: str) -> bool:
     """Whether there was one."""
     key = transaction.get(_BY_NAME, [name]).get(name)
     if key is not None:
-        transaction.put(_BY_TIME, {key.decode(): None})
-        transaction.put(_BY_NAME, {name: None})
+        _delete(transaction, key.decode(), name)
     return key is not None
 
 
@@ -116,14 +116,35 @@ def fire_due(transaction: StorageTransaction, time_us: int) -> tuple[list[Record
     for key, text in transaction.scan(_BY_TIME, limit=_FIRED_AT_ONCE):
         info = decoded(text, TimerInfo)
         if info.due_us > time_us:
-            return stored, (info.due_us - time_us) / 1e6
-        transaction.put(_BY_TIME, {key: None})
-        transaction.put(_BY_NAME, {info.name: None})
+            break
+        _delete(transaction, key, info.name)
         if not _is_obsolete(transaction, info):
-            append = append_of((StreamAppend(info.stream, (_event_of(info.event),)),), None)
-            appended = transaction.append(append)
-            stored += [] if appended.is_repeat else recorded_events(append, appended)
+            stored += _fired(transaction, info, time_us)
     return stored, next_due_s(transaction, time_us)
+
+
+def _fired(transaction: StorageTransaction, info: TimerInfo, time_us: int) -> list[RecordedEvent]:
+    """Store the event; one that is refused stays a timer, so that no other timer waits for it."""
+    append = append_of((StreamAppend(info.stream, (_event_of(info.event),)),), None)
+    try:
+        appended = transaction.append(append)
+    except (Conflict, InlineFailed) as error:
+        attempts = info.attempts + 1
+        due_us = min(time_us + attempts * _TRIED_AGAIN_US, TIMESTAMP_US_MAX)
+        _put(transaction, msgspec.structs.replace(info, due_us=due_us, attempts=attempts, error=str(error)))
+        return []
+    return [] if appended.is_repeat else recorded_events(append, appended)
+
+
+def _put(transaction: StorageTransaction, info: TimerInfo) -> None:
+    key = f"{info.due_us:020d}/{info.name}"
+    transaction.put(_BY_TIME, {key: encoded(info)})
+    transaction.put(_BY_NAME, {info.name: key.encode()})
+
+
+def _delete(transaction: StorageTransaction, key: str, name: str) -> None:
+    transaction.put(_BY_TIME, {key: None})
+    transaction.put(_BY_NAME, {name: None})
 
 
 def next_due_s(source: Storage | StorageTransaction, time_us: int) -> float | None:
@@ -145,7 +166,7 @@ def _event_document(event: Event) -> dict[str, Any]:
         "data": event.data_json.decode(),
         "metadata": event.metadata_json.decode(),
         "tags": sorted(event.tags),
-        "id": str(event.id),
+        "id": str(Event(event.type).id),  # one of its own: the same event may be given to many timers
     }
 
 

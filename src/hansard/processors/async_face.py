@@ -88,14 +88,24 @@ class AsyncConsumer:
     async def __anext__(self) -> RecordedEvent:
         while not self._started.is_closed:
             moved = self._live.moved()
+            taking = asyncio.ensure_future(self._in_thread(self._started.take_now))
             event: RecordedEvent | None
-            event, pause_s = await self._in_thread(self._started.take_now)
+            try:
+                event, pause_s = await asyncio.shield(taking)
+            except asyncio.CancelledError:
+                taking.add_done_callback(self._put_back)
+                raise
             if event is not None:
                 return event
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await moved
         raise StopAsyncIteration
+
+    def _put_back(self, taking: "asyncio.Future[tuple[RecordedEvent | None, float]]") -> None:
+        """The task that wanted an event was cancelled while one was taken for it."""
+        if not taking.cancelled() and taking.exception() is None and (event := taking.result()[0]) is not None:
+            asyncio.ensure_future(self._in_thread(self._started.put_back, event))  # noqa: RUF006
 
     @property
     def _started(self) -> Consumer:

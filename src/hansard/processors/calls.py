@@ -21,6 +21,7 @@ class Calls:
     def __init__(self, tell: Callable[[Sequence[RecordedEvent]], None] | None = None) -> None:
         self.watchdog = Watchdog()
         self._tell = tell
+        self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
@@ -60,11 +61,12 @@ class Calls:
             self._loop = None
 
     def _started_loop(self) -> asyncio.AbstractEventLoop:
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="hansard-handlers", daemon=True)
-            self._thread.start()
-        return self._loop
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="hansard-handlers", daemon=True)
+                self._thread.start()
+            return self._loop
 
 
 def check_result(what: str, result: object) -> None:
@@ -93,14 +95,16 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._calls: dict[int, _Call] = {}
         self._thread: threading.Thread | None = None
-        self._closed = threading.Event()
+        self._is_closed = False
 
     def call(self, function: Callable[..., Any], *arguments: Any, timeout_s: float, interrupt: Callable[[], Any] | None) -> Any:
         call = _Call(threading.get_ident(), timeout_s, interrupt)
         with self._lock:
             self._calls[call.thread] = call
+            self._changed.notify_all()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._watch, name="hansard-watchdog", daemon=True)
                 self._thread.start()
@@ -124,7 +128,9 @@ class Watchdog:
             return [call.thread for call in self._calls.values() if call.was_hit and now > call.ends_s + call.timeout_s]
 
     def close(self) -> None:
-        self._closed.set()
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
 
@@ -137,12 +143,14 @@ class Watchdog:
                     time.sleep(0)
 
     def _watch(self) -> None:
-        while not self._closed.wait(_LOOK_S):
-            with self._lock:
+        with self._changed:
+            while not self._is_closed:
                 now = time.monotonic()
                 for call in self._calls.values():
                     if now > call.ends_s and not call.was_hit:
                         self._hit(call)
+                ends_s = min([call.ends_s for call in self._calls.values() if not call.was_hit], default=None)
+                self._changed.wait(None if ends_s is None else max(_LOOK_S, ends_s - now))
 
     def _hit(self, call: _Call) -> None:
         call.was_hit = True

@@ -2,17 +2,17 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
-from hansard.errors import InvalidInput, InvalidType, LeaseLost
+from hansard.errors import InvalidInput, InvalidType, LeaseLost, StoreClosed
 from hansard.events import RecordedEvent
 from hansard.limits import CONSUMER_WINDOW_MAX, POSITION_MAX
 from hansard.processors import dead_letters
 from hansard.processors.dead_letters import WAITS_BEHIND, DeadLetter
 from hansard.processors.definitions import KeyOf, Retry
-from hansard.processors.documents import ORDERS, OrderDocument, ReaderDocument, decoded, encoded, query_document
+from hansard.processors.documents import ORDERS, OrderDocument, ReaderDocument, decoded, query_document
 from hansard.processors.keeper import Keeper
 from hansard.processors.membership import Membership
 from hansard.processors.shares import Share, Shares, register
@@ -26,6 +26,7 @@ from hansard.subscriptions.tail import Tail
 _SAVE_S = 0.1
 _LISTEN_S = 0.25
 _FULL_PAUSE_S = 0.05
+_PAUSED_S = 0.25
 
 
 class Consumer:
@@ -61,7 +62,8 @@ class Consumer:
         self._fetched: dict[int, int] = {}
         self._parked: list[DeadLetter] = []
         self._letters: dict[int, DeadLetter] = {}
-        self._retries: list[str] = []
+        self._order = OrderDocument()
+        self._not_before_s = 0.0
         self._saved_s = time.monotonic()
         self._epochs: dict[int, int] = {}
         self._finished = 0
@@ -87,9 +89,10 @@ class Consumer:
         while not self._is_closed:
             with self._changed:
                 event, pause_s = self._next_now()
+                seen = self._finished
             if event is not None:
                 return event
-            self._wait(pause_s)
+            self._wait(pause_s, seen)
         raise StopIteration
 
     def take(self, timeout_s: float) -> RecordedEvent | None:
@@ -98,10 +101,11 @@ class Consumer:
         while not self._is_closed:
             with self._changed:
                 event, pause_s = self._next_now()
+                seen = self._finished
             left = deadline - time.monotonic()
             if event is not None or left <= 0:
                 return event
-            self._wait(min(pause_s, left))
+            self._wait(min(pause_s, left), seen)
         return None
 
     def take_now(self) -> tuple[RecordedEvent | None, float]:
@@ -113,10 +117,23 @@ class Consumer:
     def is_closed(self) -> bool:
         return self._is_closed
 
-    def _wait(self, pause_s: float) -> None:
-        """Until there may be an event: one was stored, or finished, or the time is over."""
-        seen = self._finished
-        self._tail.wait(self._cursor, pause_s, lambda: self._is_closed or self._finished != seen)
+    def _wait(self, pause_s: float, seen: int) -> None:
+        """Until there may be an event: one was stored, or finished since `seen`, or the time is over."""
+        after = POSITION_MAX if self._is_full or self._order.is_paused else self._cursor
+        self._tail.wait(after, pause_s, lambda: self._is_closed or self._finished != seen)
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._window) >= CONSUMER_WINDOW_MAX
+
+    def put_back(self, event: RecordedEvent) -> None:
+        """The event was taken, but given to nobody: it has its turn again, as if it had not been out."""
+        with self._changed:
+            one = self._window.out(event.position)
+            if one is not None:
+                one.is_out = False
+                self._finished += 1
+        self._tail.wake()
 
     @property
     def _cursor(self) -> int:
@@ -135,23 +152,27 @@ class Consumer:
         except LeaseLost:
             return None, 0.0
         now = time.monotonic()
+        if (pause_s := _PAUSED_S if self._order.is_paused else self._not_before_s - now) > 0:
+            return None, pause_s
         one = self._window.hand_out(now)
         while one is None and self._fetch():
             one = self._window.hand_out(now)
         if one is not None:
+            if self._order.events_per_s:
+                self._not_before_s = now + 1 / self._order.events_per_s
             return one.event, 0.0
         turn = self._window.next_turn_s()
         pause_s = min(_SAVE_S if self._unsaved else self._membership.lease_s / 6, 1.0)
-        if len(self._window) >= CONSUMER_WINDOW_MAX:
+        if self._is_full:
             pause_s = _FULL_PAUSE_S
         return None, pause_s if turn is None else max(0.001, min(pause_s, turn - now))
 
     def _fetch(self) -> bool:
         """Take more events into the window. Returns whether the log had more."""
         fetching = self._fetching
-        if not fetching or len(self._window) >= CONSUMER_WINDOW_MAX:
+        if not fetching or self._is_full:
             return False
-        if self._retries and self._fetch_letters():
+        if self._order.retries and self._fetch_letters():
             return True
         page, upto = self._tail.page(self._query, self._cursor)
         if upto <= self._cursor:
@@ -191,9 +212,9 @@ class Consumer:
         """The event is done. Raises LeaseLost if another member has taken over meanwhile."""
         with self._changed:
             one = self._out(event)
+            if (letter := self._letters.get(event.position)) is not None:
+                self._remove(letter)
             self._window.finish(one)
-            if (letter := self._letters.pop(event.position, None)) is not None:
-                self._storage.transact(lambda transaction: self._removed(transaction, letter))
             self._advance()
             self._after_finish(one)
 
@@ -216,24 +237,23 @@ class Consumer:
             self._park(self._out(event), reason)
 
     def _park(self, one: Taken, reason: str) -> None:
-        letter = self._letters.pop(one.event.position, None)
+        letter = self._letters.get(one.event.position)
         attempts = one.attempts + 1 + (letter.attempts if letter is not None else 0)
         rest = [other for other in self._window.rest_of(one.sequence) if other is not one]
         parked = [self._letter(one.event, one.sequence, reason, attempts)]
         parked += [self._letter(other.event, other.sequence, WAITS_BEHIND, 0) for other in rest if letter is None]
+        self._save(parked)
         for other in (one, *rest):
             self._window.finish(other)
             self._letters.pop(other.event.position, None)
-        self._parked += parked
         self._advance()
-        self._save()
         self._after_finish(one)
 
     def _out(self, event: RecordedEvent) -> Taken:
         if not isinstance(event, RecordedEvent):
             raise InvalidType("event", event, "expected an event that this consumer has handed out")
         one = self._window.out(event.position)
-        if one is None:
+        if one is None or self._shares.of(event) is None:
             if self._shares.of(event) is None:
                 raise LeaseLost(f"{self.name!r}: the event at position {event.position} belongs to another member now")
             raise InvalidInput("event", event.position, "it is not out: it was acked, nacked or parked before")
@@ -253,27 +273,32 @@ class Consumer:
 
     def _fetch_letters(self) -> bool:
         """Take the first letters of a sequence that was asked for; they are handed out like events, in order."""
-        sequence = self._retries.pop(0)
-        letters = dead_letters.of_sequence(self._storage, self.name, sequence, limit=CONSUMER_WINDOW_MAX)
-        share = self._shares.of_key(sequence)
-        if share is None or any(letter.position in self._letters for letter in letters):
-            return False
-        for letter in letters:
-            (event,) = self._storage.read(Query(), after=letter.position - 1, before=None, backwards=False, limit=1)
-            self._letters[letter.position] = letter
-            self._window.take(event, share.number, sequence)
-        self._storage.transact(lambda transaction: self._order_done(transaction, sequence))
-        return bool(letters)
+        for sequence in self._order.retries:
+            share = self._shares.of_key(sequence)
+            if share is None or any(letter.sequence == sequence for letter in self._letters.values()):
+                continue
+            self._save()  # letters that wait to be saved stand behind those that are tried now
+            letters = dead_letters.of_sequence(self._storage, self.name, sequence, limit=CONSUMER_WINDOW_MAX)
+            for letter in letters:
+                (event,) = self._storage.read(Query(), after=letter.position - 1, before=None, backwards=False, limit=1)
+                self._letters[letter.position] = letter
+                self._window.take(event, share.number, sequence)
+            if len(letters) < CONSUMER_WINDOW_MAX:
+                self._order = self._storage.transact(lambda t, s=sequence: dead_letters.retries_done(t, self.name, s))  # type: ignore[misc]
+            return True
+        return False
 
-    def _order_done(self, transaction: StorageTransaction, sequence: str) -> None:
-        text = transaction.get(ORDERS, [self.name]).get(self.name)
-        order = decoded(text, OrderDocument) if text else OrderDocument()
-        order.retries = [other for other in order.retries if other != sequence]
-        transaction.put(ORDERS, {self.name: None if order == OrderDocument() else encoded(order)})
+    def _remove(self, letter: DeadLetter) -> None:
+        waiting = list(self._parked)
 
-    def _removed(self, transaction: StorageTransaction, letter: DeadLetter) -> None:
-        self._shares.fenced(transaction)
-        dead_letters.remove(transaction, letter)
+        def work(transaction: StorageTransaction) -> None:
+            self._shares.fenced(transaction)
+            dead_letters.put(transaction, waiting)
+            dead_letters.remove(transaction, letter)
+
+        self._storage.transact(work)
+        self._parked = self._parked[len(waiting) :]
+        del self._letters[letter.position]
 
     # Checkpoints and shares
 
@@ -290,20 +315,26 @@ class Consumer:
         if self._unsaved and time.monotonic() - self._saved_s >= _SAVE_S:
             self._save()
 
-    def _save(self) -> None:
-        letters, self._parked = self._parked, []
+    def _save(self, letters: Sequence[DeadLetter] = ()) -> None:
+        """Write checkpoints and letters in one transaction; nothing is forgotten before it is committed."""
+        if not self._shares.owned:
+            self._parked = []
+            return
+        waiting = list(self._parked)
+
+        def work(transaction: StorageTransaction) -> None:
+            documents = self._shares.fenced(transaction)
+            dead_letters.put(transaction, [*waiting, *letters])
+            self._shares.put(transaction, documents)
+
         try:
-            self._storage.transact(lambda transaction: self._save_in(transaction, letters))
+            self._storage.transact(work)
         except LeaseLost:
             self._shares.lose()
             raise
+        self._parked = self._parked[len(waiting) :]
         self._shares.saved()
         self._saved_s = time.monotonic()
-
-    def _save_in(self, transaction: StorageTransaction, letters: list[DeadLetter]) -> None:
-        documents = self._shares.fenced(transaction)
-        dead_letters.put(transaction, letters)
-        self._shares.put(transaction, documents)
 
     def _balance(self) -> None:
         put: list[DeadLetter] = []
@@ -328,10 +359,11 @@ class Consumer:
 
     def _listen(self) -> None:
         text = self._storage.get(ORDERS, [self.name]).get(self.name)
+        order = decoded(text, OrderDocument) if text else OrderDocument()
         with self._changed:
-            self._retries = decoded(text, OrderDocument).retries if text else []
-        if self._retries:
-            self._tail.wake()
+            self._finished += order != self._order
+            self._order = order
+        self._tail.wake()
 
     def close(self) -> None:
         """Save what was acked, and give the shares back; events that are out will be handed out again, to another member."""
@@ -346,6 +378,8 @@ class Consumer:
                 self._shares.release()
             except LeaseLost:
                 self._shares.lose()
+            except StoreClosed:  # what was acked since the last save comes again
+                return
             self._membership.leave()
         self._tail.wake()
 

@@ -156,6 +156,7 @@ class ReaderControl:
     def reset(self, position: int = 0) -> None:
         """Go back, or forward, to a position. A handler that is not replay-safe does not see again what it has had."""
         check_bound("position", position)
+        self._check_no_projection("it is rebuilt, not reset: store.projection(name).rebuild()")
 
         def work(transaction: StorageTransaction) -> None:
             head = transaction.head()
@@ -174,13 +175,20 @@ class ReaderControl:
     def forget(self) -> None:
         """Delete everything that is kept of this reader; run again, it is a new one. To be called while nobody runs it."""
 
+        self._check_no_projection("its builds are dropped: store.projection(name).drop(build)")
+
         def work(transaction: StorageTransaction) -> None:
             transaction.put(READERS, {self.name: None})
+            transaction.drop(f"user/process/{self.name}")
             transaction.put(ORDERS, {self.name: None})
             for collection in (partitions_of(self.name), letters_of(self.name), parked_of(self.name)):
                 transaction.drop(collection)
 
         self._storage.transact(work)
+
+    def _check_no_projection(self, instead: str) -> None:
+        if self._document().kind == "projection":
+            raise InvalidInput("name", self.name, f"a build of a projection keeps states with its checkpoint; {instead}")
 
     def wait_for(self, position: int, timeout_s: float = 10.0) -> None:
         """Until everything up to a position is done and saved, by whichever process. Raises WaitTimedOut.

@@ -60,10 +60,37 @@ def letter(
 
 
 def put(transaction: StorageTransaction, letters: Sequence[DeadLetter]) -> None:
+    """Keep letters. One that was to wait behind others, which were discarded meanwhile, is to be tried at once."""
     for one in letters:
         transaction.put(letters_of(one.reader), {letter_key(one.sequence, one.position): encoded(one)})
         if one.is_parked and one.sequence not in transaction.get(parked_of(one.reader), [one.sequence]):
             transaction.put(parked_of(one.reader), {one.sequence: str(one.position).encode()})
+            if one.error == WAITS_BEHIND:
+                order_retries(transaction, one.reader, [one.sequence])
+
+
+def order_retries(transaction: StorageTransaction, reader: str, sequences: Sequence[str]) -> None:
+    """Ask whoever runs the reader to try these sequences again."""
+    text = transaction.get(ORDERS, [reader]).get(reader)
+    order = decoded(text, OrderDocument) if text else OrderDocument()
+    order.retries = list(dict.fromkeys([*order.retries, *sequences]))
+    transaction.put(ORDERS, {reader: encoded(order)})
+
+
+def retries_done(transaction: StorageTransaction, reader: str, sequence: str) -> OrderDocument:
+    """What is still ordered, once a sequence was tried."""
+    text = transaction.get(ORDERS, [reader]).get(reader)
+    order = decoded(text, OrderDocument) if text else OrderDocument()
+    order.retries = [other for other in order.retries if other != sequence]
+    transaction.put(ORDERS, {reader: None if order == OrderDocument() else encoded(order)})
+    return order
+
+
+def replace(transaction: StorageTransaction, one: DeadLetter) -> None:
+    """Change a letter, unless it was discarded meanwhile."""
+    key = letter_key(one.sequence, one.position)
+    if transaction.get(letters_of(one.reader), [key]):
+        transaction.put(letters_of(one.reader), {key: encoded(one)})
 
 
 def remove(transaction: StorageTransaction, one: DeadLetter) -> None:
@@ -118,15 +145,8 @@ class DeadLetters:
         Returns the number of sequences asked for. They are handled when the reader next runs.
         """
         asked = self.sequences() if sequence is None else [self._known(sequence)]
-
-        def work(transaction: StorageTransaction) -> None:
-            text = transaction.get(ORDERS, [self.reader]).get(self.reader)
-            order = decoded(text, OrderDocument) if text else OrderDocument()
-            order.retries = list(dict.fromkeys([*order.retries, *asked]))
-            transaction.put(ORDERS, {self.reader: encoded(order)})
-
         if asked:
-            self._storage.transact(work)
+            self._storage.transact(lambda transaction: order_retries(transaction, self.reader, asked))
         return len(asked)
 
     def discard(self, sequence: str, position: int | None = None) -> int:

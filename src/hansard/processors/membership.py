@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
@@ -31,6 +32,8 @@ class Membership:
         self._clock_s = clock_s
         self._is_gone = is_gone or process_is_gone
         self._pulse = Pulse()
+        self._lock = threading.Lock()
+        self._has_left = False
         self._beat = 0
         self._readers: frozenset[str] = frozenset()
         self._members: dict[str, frozenset[str]] = {}
@@ -48,13 +51,22 @@ class Membership:
         others = _decoded(transaction.scan(MEMBERS, limit=PAGE_DOCUMENTS_MAX))
         return sorted({member for member, other in others.items() if reader in other.readers} | {self.id})
 
+    def withdraw(self, reader: str) -> None:
+        """From the next beat on, this member takes no share of a reader that has stopped here."""
+        self._readers -= {reader}
+
     def beat(self) -> None:
         """Say that this member is alive, and see who else is; the dead are taken off the list."""
-        self._beat += 1
-        self._members = self._storage.transact(self._beat_in)
+        with self._lock:
+            if not self._has_left:
+                self._beat += 1
+                self._members = self._storage.transact(self._beat_in)
 
     def leave(self) -> None:
-        self._storage.transact(lambda transaction: transaction.put(MEMBERS, {self.id: None}))
+        """No beat comes after this."""
+        with self._lock:
+            self._has_left = True
+            self._storage.transact(lambda transaction: transaction.put(MEMBERS, {self.id: None}))
 
     def _beat_in(self, transaction: StorageTransaction) -> dict[str, frozenset[str]]:
         others = _decoded(transaction.scan(MEMBERS, limit=PAGE_DOCUMENTS_MAX))

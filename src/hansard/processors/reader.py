@@ -8,13 +8,13 @@ before what was done, so that no event is skipped.
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from hansard.errors import HandlerLoop, LeaseLost, ProcessorStopped
+from hansard.errors import DefinitionChanged, HandlerLoop, LeaseLost, ProcessorStopped
 from hansard.events import RecordedEvent
 from hansard.limits import PAGE_EVENTS_MAX
 from hansard.processors import dead_letters
 from hansard.processors.dead_letters import WAITS_BEHIND, DeadLetter
 from hansard.processors.definitions import OnFailure, Retry
-from hansard.processors.documents import ORDERS, Failure, OrderDocument, PartitionDocument, ReaderDocument, decoded, encoded
+from hansard.processors.documents import Failure, OrderDocument, PartitionDocument, ReaderDocument
 from hansard.processors.membership import Membership
 from hansard.processors.shares import Shares
 from hansard.query import Query
@@ -25,6 +25,8 @@ _PAUSED_S = 0.25
 _SAVE_EVERY, _SAVE_QUIETLY_S = 10_000, 5.0
 """Positions, and seconds, without an event of ours after which the checkpoint is saved all the same."""
 _RETRIED_AT_ONCE = 100
+_TURN_S = 0.05
+"""How long handlers run before the checkpoint, the orders and the shares are looked at again."""
 
 
 class EventFailed(Exception):
@@ -141,6 +143,11 @@ class Reader:
         except LeaseLost:
             self._forget()
             return 0.0
+        except DefinitionChanged as error:
+            self._forget()
+            self.stopped = ProcessorStopped(self.name, self.shares.cursor, str(error))
+            self.stopped.__cause__ = error
+            return None
         except EventFailed as failed:  # its key could not be found out, so no policy can say what it is in order with
             failure = Failure(failed.event.position, failed.event.type, describe(failed.__cause__), 1, self._now_us())
             self._stop(failure, failed.__cause__)
@@ -175,8 +182,10 @@ class Reader:
         now = self._clock_s()
         if (pause := self._pause(now)) > 0:
             return min(pause, self._save_if_due(now) or pause)
-        if self.order.retries and self._retry_letters():
-            return 0.0
+        if self.order.retries:
+            self._save()  # letters that wait to be saved stand behind those that are tried now
+            if self._retry_letters():
+                return 0.0
         cursor = self.shares.cursor
         page, upto = self._tail.page(self.work.query, cursor)
         if upto <= cursor:
@@ -217,23 +226,37 @@ class Reader:
 
     def _save(self) -> None:
         if self._parked_here or self.shares.unsaved:
-            letters, self._parked_here = self._parked_here, []
-
-            def work(transaction: StorageTransaction) -> None:
-                documents = self.shares.fenced(transaction)
-                dead_letters.put(transaction, letters)
-                self.shares.put(transaction, documents)
-
-            self._storage.transact(work)
-            self.shares.saved()
+            self._write()
         self._is_dirty = False
         self._saved_s = self._clock_s()
+
+    def _write(
+        self, *, letters: Sequence[DeadLetter] = (), upto: int | None = None, failure: Failure | None = None, stops: bool = False
+    ) -> None:
+        """Write checkpoints and letters in one transaction; nothing is forgotten before it is committed."""
+        waiting = list(self._parked_here)
+
+        def work(transaction: StorageTransaction) -> None:
+            documents = self._fenced(transaction)
+            dead_letters.put(transaction, [*waiting, *letters])
+            self.shares.put(transaction, documents, upto=upto, failure=failure, is_stopped=stops)
+
+        self._storage.transact(work)
+        self._parked_here = self._parked_here[len(waiting) :]
+        self.shares.saved(upto)
+        self._is_dirty = False
+
+    def _fenced(self, transaction: StorageTransaction) -> dict[int, PartitionDocument]:
+        documents = self.shares.fenced(transaction)
+        if self.shares.were_moved:  # by an append that folds inline, which has changed states, too
+            self.work.over(is_committed=False)
+        return documents
 
     def _finish(self) -> float | None:
         """Nothing is left to be done: say so in a transaction, in which nobody can add anything."""
 
         def work(transaction: StorageTransaction) -> bool:
-            documents = self.shares.fenced(transaction)
+            documents = self._fenced(transaction)
             if self.shares.cursor < transaction.head():
                 return False
             self.work.saving(transaction, self.shares.cursor, True)
@@ -249,7 +272,7 @@ class Reader:
     # Taking events
 
     def _take(self, page: Sequence[RecordedEvent], upto: int) -> None:
-        events = [event for event in page if (share := self.shares.of(event)) is not None and event.position > share.done]
+        events, upto = self._ours(page, upto)
         limit = self._batch_limit()
         if len(events) > limit:
             upto = events[limit].position - 1
@@ -260,6 +283,22 @@ class Reader:
             self._take_in_transaction(events, upto)
         else:
             self._take_one_by_one(events, upto)
+
+    def _ours(self, page: Sequence[RecordedEvent], upto: int) -> tuple[list[RecordedEvent], int]:
+        """The events of our shares; up to before one whose key cannot be found out, which then comes first in the next step."""
+        ours: list[RecordedEvent] = []
+        for event in page:
+            try:
+                share = self.shares.of(event)
+                if self.work.on_failure is OnFailure.PARK:
+                    self.work.key_of(event)
+            except EventFailed:
+                if not ours:
+                    raise
+                return ours, event.position - 1
+            if share is not None and event.position > share.done:
+                ours.append(event)
+        return ours, upto
 
     def _batch_limit(self) -> int:
         if self._attempts is not None:
@@ -274,22 +313,23 @@ class Reader:
 
     def _take_one_by_one(self, events: Sequence[RecordedEvent], upto: int) -> None:
         parked = self._parked(events)
-        for event in events:
-            if self.is_stopping:
-                self.shares.advance(event.position - 1)
-                return
-            sequence = self.work.key_of(event)
-            if sequence in parked:
+        ends_s = self._clock_s() + max(self.work.checkpoint_s, _TURN_S)
+        for count, event in enumerate(events, 1):
+            sequence = self.work.key_of(event) if parked else ""
+            if parked and sequence in parked:
                 self._parked_here.append(self._waiting(event, sequence))
             elif not self._is_done_before(event):
                 try:
                     self.work.handle(event)
                 except Exception as error:
-                    self.shares.advance(event.position - 1)
                     self._failed(event, error)
                     return
             self._is_dirty = True
-        self._attempts = None
+            self._attempts = None
+            self.shares.advance(event.position)
+            if self.is_stopping or self.order.is_paused or self._clock_s() >= ends_s:
+                self._throttle(count)
+                return
         self.shares.advance(upto)
         self._throttle(len(events))
 
@@ -309,9 +349,7 @@ class Reader:
 
         def work(transaction: StorageTransaction) -> None:
             nonlocal reached
-            documents = self.shares.fenced(transaction)
-            if self.shares.were_moved:
-                self.work.over(is_committed=False)
+            documents = self._fenced(transaction)
             parked = self._parked_in(transaction, events)
             behind = {event.position: event for event in events if self.work.key_of(event) in parked} if parked else {}
             todo = [event for event in events if event.position not in behind and self._is_to_do(event, documents)]
@@ -375,16 +413,8 @@ class Reader:
         self._attempts = None
 
     def _stop(self, failure: Failure, error: BaseException | None) -> None:
-        letters, self._parked_here = self._parked_here, []
-
-        def work(transaction: StorageTransaction) -> None:
-            documents = self.shares.fenced(transaction)
-            dead_letters.put(transaction, letters)
-            self.shares.put(transaction, documents, failure=failure, is_stopped=True)
-
-        self._storage.transact(work)
-        self.shares.saved()
-        self._is_dirty = False
+        self._write(failure=failure, stops=True)
+        self.shares.lose()
         self.stopped = ProcessorStopped(self.name, failure.position, failure.error)
         self.stopped.__cause__ = error
 
@@ -398,16 +428,7 @@ class Reader:
             at_us=failure.at_us,
             is_parked=self.work.on_failure is OnFailure.PARK,
         )
-        letters, self._parked_here = [*self._parked_here, one], []
-
-        def work(transaction: StorageTransaction) -> None:
-            documents = self.shares.fenced(transaction)
-            dead_letters.put(transaction, letters)
-            self.shares.put(transaction, documents, upto=event.position, failure=failure)
-
-        self._storage.transact(work)
-        self.shares.saved(event.position)
-        self._is_dirty = False
+        self._write(letters=[one], upto=event.position, failure=failure)
 
     # Dead letters that are tried again
 
@@ -431,7 +452,7 @@ class Reader:
         event = self._event_of(one)
 
         def work(transaction: StorageTransaction) -> None:
-            self.shares.fenced(transaction)
+            self._fenced(transaction)
             if self.work.is_transactional:
                 self.work.handle_in(transaction, [event])
             dead_letters.remove(transaction, one)
@@ -454,17 +475,15 @@ class Reader:
             one.reader, one.sequence, one.position, one.id, one.type, one.stream,
             describe(error), one.attempts + 1, self._now_us(), one.is_parked,
         )  # fmt: skip
-        self._storage.transact(lambda transaction: dead_letters.put(transaction, [again]))
+
+        def work(transaction: StorageTransaction) -> None:
+            self._fenced(transaction)
+            dead_letters.replace(transaction, again)
+
+        self._storage.transact(work)
 
     def _order_done(self, sequence: str) -> None:
-        def work(transaction: StorageTransaction) -> OrderDocument:
-            text = transaction.get(ORDERS, [self.name]).get(self.name)
-            order = decoded(text, OrderDocument) if text else OrderDocument()
-            order.retries = [other for other in order.retries if other != sequence]
-            transaction.put(ORDERS, {self.name: None if order == OrderDocument() else encoded(order)})
-            return order
-
-        self.order = self._storage.transact(work)
+        self.order = self._storage.transact(lambda transaction: dead_letters.retries_done(transaction, self.name, sequence))
 
 
 def describe(error: BaseException | None) -> str:

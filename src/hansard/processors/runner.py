@@ -13,6 +13,7 @@ from hansard.errors import HandlerTimedOut, HansardError, InvalidInput, Processo
 from hansard.limits import LEASE_S, PAGE_DOCUMENTS_MAX, RUNNER_THREADS_MAX
 from hansard.processors.calls import Calls
 from hansard.processors.documents import ORDERS, OrderDocument, decoded
+from hansard.processors.keeper import Keeper
 from hansard.processors.membership import Membership
 from hansard.processors.reader import Reader, Work
 from hansard.processors.shares import register
@@ -103,6 +104,7 @@ class Crew:
         self._clock_s = clock_s
         self.calls = calls or Calls()
         self.membership = membership or Membership(storage, lease_s=lease_s, clock_s=clock_s)
+        self._is_stopping = False
         self._context = Context(storage, tail, self.membership, self.calls, clock_s, clock_us)
         self.readers: dict[str, Runnable] = {}
 
@@ -126,30 +128,50 @@ class Crew:
         for name, reader in self.readers.items():
             reader.order = orders.get(name, OrderDocument())
 
-    def leave(self, readers: Iterable[Runnable] | None = None) -> None:
-        """Save everything and give everything back."""
-        for reader in self.readers.values() if readers is None else readers:
+    def withdraw(self, name: str) -> None:
+        """A reader has stopped here: others may try."""
+        self.membership.withdraw(name)
+        self.membership.beat()
+
+    def stop(self) -> None:
+        """End `run_until_caught_up`, from any thread."""
+        self._is_stopping = True
+        for reader in list(self.readers.values()):
             reader.is_stopping = True
-            reader.leave()
-        self.membership.leave()
-        self.calls.close()
+
+    def leave(self, readers: Iterable[Runnable] | None = None) -> list[tuple[str, Exception]]:
+        """Save everything and give everything back. Returns what could not be saved, and why: it will be done again."""
+        failed: list[tuple[str, Exception]] = []
+        try:
+            for reader in list(self.readers.values() if readers is None else readers):
+                reader.is_stopping = True
+                failed += _tried(reader.name, reader.leave)
+            failed += _tried("member", self.membership.leave)
+        finally:
+            self.calls.close()
+        return failed
 
     def run_until_caught_up(self, timeout_s: float | None = None) -> None:
         """Step in this thread until every reader has come to the head as it is now. Raises what stops one of them."""
+        keeper = Keeper()
+        stop_beats = keeper.every(self.membership.lease_s / 3, self.membership.beat)
+        try:
+            self._run_until_caught_up(timeout_s)
+        finally:
+            stop_beats()
+
+    def _run_until_caught_up(self, timeout_s: float | None) -> None:
         deadline = None if timeout_s is None else self._clock_s() + timeout_s
         self._muster_here()
         self.listen()
         for reader in self.readers.values():
             reader.step()
-        head, next_beat = self._storage.head(), self._clock_s() + self.membership.lease_s / 3
-        while behind := [reader for reader in self.readers.values() if reader.is_behind(head)]:
+        head = self._storage.head()
+        while not self._is_stopping and (behind := [reader for reader in self.readers.values() if reader.is_behind(head)]):
             steps = [reader.step() for reader in behind]
             for reader in behind:
                 if reader.stopped is not None:
                     raise reader.stopped
-            if self._clock_s() >= next_beat:
-                self.membership.beat()
-                next_beat = self._clock_s() + self.membership.lease_s / 3
             self.listen()
             self._muster_here()
             if deadline is not None and self._clock_s() > deadline:
@@ -157,11 +179,21 @@ class Crew:
             if all(step is None or step > 0 for step in steps):
                 time.sleep(_FOREGROUND_PAUSE_S)
         for reader in self.readers.values():
+            if reader.stopped is not None:
+                raise reader.stopped
             reader.flush()
 
     def _muster_here(self) -> None:
         for reader in self.muster():
             reader.step()
+
+
+def _tried(name: str, work: Callable[[], None]) -> list[tuple[str, Exception]]:
+    try:
+        work()
+    except HansardError as error:
+        return [(name, error)]
+    return []
 
 
 class _Entry:
@@ -174,6 +206,7 @@ class _Entry:
         self.was_woken = False
         self.turn = 0
         self.thread: int | None = None
+        self.is_over = False
 
 
 class Running:
@@ -257,10 +290,9 @@ class Running:
         for thread in (self._keeper, *self._threads):
             if thread is not threading.current_thread():
                 thread.join()
-        try:
-            self._crew.leave([entry.reader for entry in self._entries.values() if not entry.is_running])
-        except (StoreClosed, StoreForked):
-            return
+        for name, error in self._crew.leave([entry.reader for entry in self._entries.values() if not entry.is_running]):
+            if not isinstance(error, StoreClosed | StoreForked):
+                self._report(name, error)
 
     def __enter__(self) -> Self:
         return self
@@ -280,8 +312,9 @@ class Running:
                 self._report(entry.reader.name, error)
                 pause = _AFTER_ERROR_S
             if entry.reader.stopped is not None:
+                pause, entry.is_over = None, True
                 self._report(entry.reader.name, entry.reader.stopped)
-                pause = None
+                self._withdraw(entry.reader.name)
             self._put_back(entry, pause)
             with self._progress:
                 self._progress.notify_all()
@@ -316,7 +349,7 @@ class Running:
                 self._changed.notify()
 
     def _list(self, entry: _Entry) -> None:
-        if not entry.is_listed and not entry.is_running:
+        if not entry.is_listed and not entry.is_running and not entry.is_over:
             entry.is_listed = True
             self._ready.append(entry)
 
@@ -330,10 +363,19 @@ class Running:
                 self._list(entry)
             self._changed.notify_all()
 
+    def _withdraw(self, name: str) -> None:
+        try:
+            self._crew.withdraw(name)
+        except HansardError as error:  # the next beat says it
+            self._report(name, error)
+
     def _report(self, name: str, error: Exception) -> None:
         self.errors = [*self.errors[-99:], (name, error)]
         if self._on_error is not None:
-            self._on_error(name, error)
+            try:
+                self._on_error(name, error)
+            except Exception as raised:  # the user's own callback must not end the thread that it is told from
+                self.errors = [*self.errors[-99:], ("on_error", raised)]
 
     # The keeper
 
@@ -350,7 +392,7 @@ class Running:
                 self._replace_hanging()
             except (StoreClosed, StoreForked):
                 return
-            except HansardError as error:
+            except Exception as error:
                 self._report("keeper", error)
 
     def _replace_hanging(self) -> None:

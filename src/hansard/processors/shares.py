@@ -111,11 +111,12 @@ class Shares:
         documents = {int(key): decoded(text, PartitionDocument) for key, text in texts.items()}
         owners = {number: self._owner(number, document) for number, document in documents.items()}
         lost = [number for number in self.owned if owners.get(number) != self._membership.id]
-        for number in lost:
-            del self.owned[number]
+        if lost:
+            self.owned = {number: share for number, share in self.owned.items() if number not in lost}
         if not any(changes(owners, members, self._membership.id)):
             return bool(lost)
-        self._storage.transact(lambda transaction: self._balance_in(transaction, before_release, is_busy))
+        balanced = self._storage.transact(lambda transaction: self._balance_in(transaction, before_release, is_busy))
+        self.owned, self.wanted_back = balanced
         return True
 
     def balance_soon(self) -> None:
@@ -127,7 +128,9 @@ class Shares:
         transaction: StorageTransaction,
         before_release: Callable[[StorageTransaction], None],
         is_busy: Callable[[int], bool],
-    ) -> None:
+    ) -> tuple[dict[int, Share], set[int]]:
+        """What is owned, and what is wanted back, once this is committed."""
+        self._check_definition(transaction)
         members = self._membership.members_now(transaction, self._reader.name)
         documents = {
             int(key): decoded(text, PartitionDocument) for key, text in transaction.get(self._collection, self._keys).items()
@@ -150,7 +153,13 @@ class Shares:
             owned[number] = Share(number, document)
         changed = {partition_key(number): encoded(documents[number]) for number in (*release, *change.claim)}
         transaction.put(self._collection, changed)
-        self.owned, self.wanted_back = owned, wanted_back
+        return owned, wanted_back
+
+    def _check_definition(self, transaction: StorageTransaction) -> None:
+        """A newer version may have taken the name while this one was running."""
+        text = transaction.get(READERS, [self._reader.name]).get(self._reader.name)
+        if text is None or decoded(text, ReaderDocument) != self._reader:
+            raise DefinitionChanged(self._reader.name, self._reader.version, "another version of it runs now; this one ends")
 
     def _owner(self, number: int, document: PartitionDocument) -> str | None:
         """Who owns a partition; nobody, if it is said to be ours and we have lost sight of it."""
@@ -187,7 +196,10 @@ class Shares:
         failure: Failure | None = None,
         is_stopped: bool = False,
     ) -> None:
-        """Write the checkpoints: what is done, and everything up to `upto`. Call `saved` after the commit."""
+        """Write the checkpoints: what is done, and everything up to `upto`. Call `saved` after the commit.
+
+        `is_stopped`: the partitions are given back, so that another member may try.
+        """
         rate = self._measured(max([upto or 0, self.cursor]))
         for number, document in documents.items():
             document.checkpoint = max(document.checkpoint, self.owned[number].done, upto or 0)
@@ -195,6 +207,7 @@ class Shares:
             document.saved_us = self._now_us()
             document.events_per_s = rate
             document.is_stopped = document.is_stopped or is_stopped
+            document.owner = None if is_stopped else document.owner
             if failure is not None:
                 document.failure = failure
         transaction.put(self._collection, {partition_key(number): encoded(document) for number, document in documents.items()})
@@ -203,11 +216,6 @@ class Shares:
         for share in self.owned.values():
             share.done = share.checkpoint = max(share.done, upto or 0)
             share.handled = max(share.handled, share.checkpoint)
-
-    def save(self) -> None:
-        if self.unsaved:
-            self._storage.transact(lambda transaction: self.put(transaction, self.fenced(transaction)))
-            self.saved()
 
     def lose(self) -> None:
         """Forget the shares; the next balance finds out which are still ours."""
@@ -267,6 +275,10 @@ def _register_in(transaction: StorageTransaction, reader: ReaderDocument, after:
         transaction.drop(collection)
         fresh = PartitionDocument(checkpoint=checkpoint, handled=handled, epoch=epoch)
         transaction.put(collection, {partition_key(number): encoded(fresh) for number in range(reader.partitions)})
+    else:  # whoever runs the former version is fenced off
+        for number, document in enumerate(old):
+            document.owner, document.epoch = None, epoch
+            transaction.put(collection, {partition_key(number): encoded(document)})
 
 
 def _check_same(known: ReaderDocument, reader: ReaderDocument) -> None:
@@ -282,6 +294,6 @@ def _check_same(known: ReaderDocument, reader: ReaderDocument) -> None:
 
 
 def _check_even(reader: ReaderDocument, old: Sequence[PartitionDocument]) -> None:
-    if len({document.checkpoint for document in old}) > 1:
+    if len({(document.checkpoint, document.handled) for document in old}) > 1:
         reason = "its partitions stand at different positions; let it catch up and stop it, then change their number"
         raise DefinitionChanged(reader.name, reader.version, reason)

@@ -35,8 +35,12 @@ class BuildDocument(msgspec.Struct):
 
 
 class ProjectionDocument(msgspec.Struct):
+    """`begun`: every version that was ever built, with how often, and its place; labels are never used again."""
+
     name: str
     builds: dict[str, BuildDocument] = {}
+    begun: dict[str, int] = {}
+    places: dict[str, dict[str, Any]] = {}
 
     @property
     def active(self) -> str | None:
@@ -66,8 +70,10 @@ def known(source: Storage | StorageTransaction, name: str) -> ProjectionDocument
 
 def begin(transaction: StorageTransaction, document: ProjectionDocument, version: int, facts: dict[str, Any], now_us: int) -> str:
     """A new build of a version. The first one of a projection counts at once, because there is no other to be read."""
-    taken = document.labels_of(version)
-    label = str(version) if not taken else f"{version}.{1 + max(_repeat(other) for other in taken)}"
+    times = document.begun.get(str(version), 0)
+    label = str(version) if not times else f"{version}.{times}"
+    document.begun[str(version)] = times + 1
+    document.places[str(version)] = facts
     state = BuildState.BUILDING if document.builds else BuildState.ACTIVE
     document.builds[label] = BuildDocument(version, state, now_us, facts)
     if (place := place_of(facts)) is not None:
@@ -76,10 +82,6 @@ def begin(transaction: StorageTransaction, document: ProjectionDocument, version
             place.switch(transaction, document.name, label)
     put(transaction, document)
     return label
-
-
-def _repeat(label: str) -> int:
-    return int(label.partition(".")[2] or 0)
 
 
 def put(transaction: StorageTransaction, document: ProjectionDocument) -> None:

@@ -94,10 +94,9 @@ class ProjectionControl:
         def work(transaction: StorageTransaction) -> str:
             document = builds.known(transaction, self.name)
             wanted = version if version is not None else document.builds[document.active or max(document.builds)].version
-            labels = document.labels_of(wanted)
-            if not labels:
-                raise InvalidInput("version", wanted, f"projection {self.name!r} has builds {', '.join(document.builds)}")
-            return builds.begin(transaction, document, wanted, document.builds[labels[-1]].place, now_us())
+            if str(wanted) not in document.places:
+                raise InvalidInput("version", wanted, f"projection {self.name!r} had versions {', '.join(document.begun)}")
+            return builds.begin(transaction, document, wanted, document.places[str(wanted)], now_us())
 
         return self._storage.transact(work)
 

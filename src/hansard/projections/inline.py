@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from hansard.errors import InvalidInput
 from hansard.events import RecordedEvent
 from hansard.limits import PAGE_EVENTS_MAX
 from hansard.processors.documents import PartitionDocument, decoded, encoded, partition_key, partitions_of
@@ -21,6 +22,9 @@ class Inline:
 
     def __init__(self, projections: Sequence[Projection]) -> None:
         self.projections = tuple(projection.checked() for projection in projections)
+        for projection in self.projections:
+            if projection.into.kind == "own":
+                raise InvalidInput("projections", projection.name, "a place of your own cannot be undone with a refused append")
 
     def __call__(self, transaction: StorageTransaction, recorded: Sequence[RecordedEvent]) -> None:
         for projection in self.projections:

@@ -48,8 +48,7 @@ def ensured(storage: Storage, projection: Projection, clock_us: Callable[[], int
 
 
 def _wants_build(document: ProjectionDocument, projection: Projection) -> bool:
-    for label in document.labels_of(projection.version):
-        if document.builds[label].place != projection.into.facts:
-            raise DefinitionChanged(projection.name, projection.version, "it is kept elsewhere now; give it a new version")
-    newest = max([build.version for build in document.builds.values()], default=0)
+    if document.places.get(str(projection.version), projection.into.facts) != projection.into.facts:
+        raise DefinitionChanged(projection.name, projection.version, "it is kept elsewhere now; give it a new version")
+    newest = max([int(version) for version in document.begun], default=0)
     return projection.version > newest

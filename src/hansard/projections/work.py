@@ -63,6 +63,9 @@ class ProjectionWork:
         projection, states, changed = self.projection, self._states, dict[str, Any]()
         keys = self._keys(events)
         missing = [key for some in keys for key in some if key not in states]
+        if missing and len(states) + len(missing) > STATES_CACHED_MAX:
+            states.clear()
+            missing = [key for some in keys for key in some]
         if missing:
             self._load(transaction, list(dict.fromkeys(missing)))
         ends = time.monotonic() + BATCH_S
@@ -92,8 +95,6 @@ class ProjectionWork:
         return keys
 
     def _load(self, transaction: StorageTransaction, keys: Sequence[str]) -> None:
-        if len(self._states) + len(keys) > STATES_CACHED_MAX:
-            self._states.clear()
         found = self.projection.into.load(transaction, self.projection.name, self.label, keys)
         self._states.update({key: found.get(key) for key in keys})
 
@@ -105,7 +106,8 @@ class ProjectionWork:
         build = document.builds.get(self.label)
         if build is None or build.state is not BuildState.BUILDING:
             return
-        if self.projection.switches_by_itself:
+        active = document.builds[document.active].version if document.active is not None else 0
+        if self.projection.switches_by_itself and active <= build.version:
             builds.activate(transaction, document, self.label)
         else:
             build.state = BuildState.READY

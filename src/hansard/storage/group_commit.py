@@ -6,7 +6,8 @@ own thread, without a hand-off; otherwise one writer thread, started at the firs
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
 from hansard.appends import Append, Appended
@@ -37,13 +38,15 @@ class GroupCommit:
         ticket = Ticket(append, _nobody_waits)
         ticket.checked_to = checked_to
         self._check_not_inside()
-        if not self._gathered and self._writing.acquire(blocking=False):
-            try:
+        is_mine = False
+        try:
+            if is_mine := not self._gathered and self._writing.acquire(blocking=False):
                 self._check_open()
                 self._write((ticket,))
-            finally:
+        finally:
+            if is_mine or self._writing._is_owned():  # type: ignore[attr-defined]  # see _turn
                 self._writing.release()
-        else:
+        if not is_mine:
             self._write_in_turn(ticket)
         if ticket.error is not None:
             raise ticket.error
@@ -53,18 +56,27 @@ class GroupCommit:
     def exclusively(self, work: Callable[[], _ResultT]) -> _ResultT:
         """Do other work that writes, while no group is being written."""
         self._check_not_inside()
-        self._take_turn()
-        try:
+        with self._turn():
             self._check_open()
             self._owner = threading.get_ident()
-            return work()
-        finally:
-            self._owner = None
-            self._writing.release()
+            try:
+                return work()
+            finally:
+                self._owner = None
 
-    def _take_turn(self) -> None:
-        if not self._writing.acquire(timeout=BUSY_TIMEOUT_S):
-            raise StoreBusy(f"another transaction of this store has not ended within {BUSY_TIMEOUT_S:g} s; nothing was stored")
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Alone with the writer. An exception that another thread sends to this one may arrive right after the lock was taken,
+        so whether it was taken is asked of the lock itself."""
+        try:
+            if not self._writing.acquire(timeout=BUSY_TIMEOUT_S):
+                raise StoreBusy(
+                    f"another transaction of this store has not ended within {BUSY_TIMEOUT_S:g} s; nothing was stored"
+                )
+            yield
+        finally:
+            if self._writing._is_owned():  # type: ignore[attr-defined]
+                self._writing.release()
 
     def _check_not_inside(self) -> None:
         if self._owner == threading.get_ident():
@@ -127,14 +139,10 @@ class GroupCommit:
     def _write_for_ever(self) -> None:
         while group := self._next_group():
             try:
-                self._take_turn()
+                with self._turn():
+                    self._write(group)
             except StoreBusy as error:
                 _fail(group, error)
-            else:
-                try:
-                    self._write(group)
-                finally:
-                    self._writing.release()
             _settle(group)
 
     def _next_group(self) -> list[Ticket]:

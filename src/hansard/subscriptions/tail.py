@@ -112,6 +112,14 @@ class Tail:
             self._thread.start()
 
     def _follow(self) -> None:
+        try:
+            self._follow_until_idle()
+        finally:
+            with self._changed:
+                if self._thread is threading.current_thread():
+                    self._thread = None
+
+    def _follow_until_idle(self) -> None:
         idle = 0
         while self._goes_on(idle):
             try:
@@ -120,7 +128,7 @@ class Tail:
                     self._share(head)
             except (StoreClosed, StoreForked):
                 return
-            except HansardError:  # such as StoreBusy: those who wait will meet it themselves if it lasts
+            except (HansardError, OSError):  # such as StoreBusy: those who wait will meet it themselves if it lasts
                 time.sleep(_AFTER_ERROR_S)
                 continue
             idle = 0 if self._listeners or self._waiting else idle + 1

@@ -2,9 +2,11 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from hansard.appends import Append, Appended
+from hansard.errors import StoreUnusable
 from hansard.events import RecordedEvent
 from hansard.query import Query
 from hansard.storage.sqlite import reader
@@ -53,36 +55,48 @@ class SqliteTransaction:
     def __init__(self, writer: "Writer", connection: sqlite3.Connection) -> None:
         self._writer = writer
         self._connection = connection
+        self.is_over = False
+
+    def _own(self) -> AbstractContextManager[None]:
+        self._check()
+        return self._writer.own()
+
+    def _check(self) -> None:
+        if self.is_over:
+            raise StoreUnusable("the transaction is over; it may be used only until the function that was given it returns")
 
     def get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
-        with self._writer.own():
+        with self._own():
             return get(self._connection, collection, keys)
 
     def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
-        with self._writer.own():
+        with self._own():
             return scan(self._connection, collection, after=after, limit=limit)
 
     def put(self, collection: str, documents: Mapping[str, bytes | None]) -> None:
-        with self._writer.own():
+        with self._own():
             put(self._connection, collection, documents)
 
     def drop(self, collection: str) -> None:
-        with self._writer.own():
+        with self._own():
             self._connection.execute(_DROP, (collection,))
 
     def append(self, append: Append) -> Appended:
-        with self._writer.own():
+        with self._own():
             return self._writer.append_within(append)
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
-        with self._writer.own():
+        with self._own():
             self._writer.flush()
             return reader.read_within(self._connection, query, after=after, before=before, backwards=backwards, limit=limit)
 
     def head(self) -> int:
+        self._check()
         return self._writer.head
 
     @property
     def connection(self) -> sqlite3.Connection:
+        self._check()
+        self._writer.check_open()
         self._writer.flush()
         return self._connection

@@ -44,7 +44,7 @@ class Guard:
     def _judged(self, action: int, first: str | None, second: str | None, database: str | None, source: str | None) -> int:
         if not self._is_users_turn:
             return sqlite3.SQLITE_OK
-        if action == sqlite3.SQLITE_TRANSACTION:
+        if action in (sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT):
             return sqlite3.SQLITE_DENY
         name = second if action == sqlite3.SQLITE_ALTER_TABLE else first
         return sqlite3.SQLITE_DENY if action in _WRITES and name in _OWN_TABLES else sqlite3.SQLITE_OK

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from hansard import consistency
 from hansard.appends import Append, Appended, StreamAppend, recorded_events
-from hansard.errors import AppendConditionFailed, HansardError, InlineFailed
+from hansard.errors import AppendConditionFailed, HansardError, InlineFailed, StorageFailed
 from hansard.events import tags_text
 from hansard.query import AppendCondition
 from hansard.storage.port import InlineHook, ResultT, StorageTransaction, Ticket
@@ -128,8 +128,13 @@ class Writer:
         try:
             with self._transaction():
                 try:
-                    with self._guard.users_turn():
-                        result = work(SqliteTransaction(self, self._connection))
+                    transaction = SqliteTransaction(self, self._connection)
+                    try:
+                        with self._guard.users_turn():
+                            result = work(transaction)
+                    finally:
+                        transaction.is_over = True
+                    self.check_open()
                 except BaseException as error:
                     raised = error
                     raise
@@ -146,8 +151,15 @@ class Writer:
     @contextmanager
     def own(self) -> Iterator[None]:
         """Inside a transaction of others' making: statements that follow are ours, and so are their errors."""
+        self.check_open()
         with translated(self._database.path), self._guard.our_turn():
             yield
+
+    def check_open(self) -> None:
+        """Some failures (a full disk, ON CONFLICT ROLLBACK) make SQLite end the transaction by itself. Whoever catches the error
+        must not go on as if nothing had happened."""
+        if not self._connection.in_transaction:
+            raise StorageFailed("the database has rolled the transaction back; nothing of it happens")
 
     def append_within(self, append: Append) -> Appended:
         """One append inside the transaction that is open; a refusal leaves nothing of it."""
@@ -205,13 +217,16 @@ class Writer:
                     hook(SqliteTransaction(self, self._connection), recorded_events(ticket.append, appended))
             except Exception as error:
                 raise InlineFailed(f"{type(error).__name__}: {error}") from error
+            self.check_open()
         except HansardError:
             self._forget_planned()
-            self._connection.execute("ROLLBACK TO hansard_inline")
-            self._look_up_head()
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK TO hansard_inline")
+                self._look_up_head()
             raise
         finally:
-            self._connection.execute("RELEASE hansard_inline")
+            if self._connection.in_transaction:
+                self._connection.execute("RELEASE hansard_inline")
         return appended
 
     def _place_after_refusal(self, append: Append, refusal: HansardError) -> Appended | HansardError:
