@@ -295,6 +295,9 @@ class Consumer:
             self._shares.fenced(transaction)
             dead_letters.put(transaction, waiting)
             dead_letters.remove(transaction, letter)
+            rest = dead_letters.of_sequence(transaction, self.name, letter.sequence, limit=1)
+            if rest and rest[0].position not in self._letters:  # they came while this one was tried
+                dead_letters.order_retries(transaction, self.name, [letter.sequence])
 
         self._storage.transact(work)
         self._parked = self._parked[len(waiting) :]

@@ -100,9 +100,9 @@ def remove(transaction: StorageTransaction, one: DeadLetter) -> None:
         transaction.put(parked_of(one.reader), {one.sequence: None})
 
 
-def of_sequence(storage: Storage, reader: str, sequence: str, *, limit: int) -> list[DeadLetter]:
+def of_sequence(source: Storage | StorageTransaction, reader: str, sequence: str, *, limit: int) -> list[DeadLetter]:
     """The first letters of one sequence, in the order of their positions."""
-    return _of_sequence(storage, reader, sequence, limit=limit)
+    return _of_sequence(source, reader, sequence, limit=limit)
 
 
 def _of_sequence(source: Storage | StorageTransaction, reader: str, sequence: str, *, limit: int) -> list[DeadLetter]:
