@@ -199,7 +199,7 @@ def test_run_ends_when_a_processor_stops(place: str) -> None:
         (["dead-letters", "retry", "PLACE", "mailer", "order-7"], "no dead letters of this sequence"),
         (["dead-letters", "discard", "PLACE", "mailer", "order-1", "3"], "no dead letter there"),
         (["projections", "rebuild", "PLACE", "nothing"], "no projection of this name; known are: totals"),
-        (["projections", "rebuild", "PLACE", "totals", "--version", "9"], "has builds 1"),
+        (["projections", "rebuild", "PLACE", "totals", "--version", "9"], "had versions 1"),
         (["projections", "promote", "PLACE", "totals", "9"], "has builds 1"),
         (["projections", "drop", "PLACE", "totals", "1"], "it is the one that is read"),
         (["projections", "diff", "PLACE", "totals", "1", "2"], "has builds 1"),
