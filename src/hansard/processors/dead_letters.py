@@ -96,16 +96,12 @@ def replace(transaction: StorageTransaction, one: DeadLetter) -> None:
 def remove(transaction: StorageTransaction, one: DeadLetter) -> None:
     """Take a letter away; where it was the last of its sequence, later events are handled again."""
     transaction.put(letters_of(one.reader), {letter_key(one.sequence, one.position): None})
-    if not _of_sequence(transaction, one.reader, one.sequence, limit=1):
+    if not of_sequence(transaction, one.reader, one.sequence, limit=1):
         transaction.put(parked_of(one.reader), {one.sequence: None})
 
 
 def of_sequence(source: Storage | StorageTransaction, reader: str, sequence: str, *, limit: int) -> list[DeadLetter]:
     """The first letters of one sequence, in the order of their positions."""
-    return _of_sequence(source, reader, sequence, limit=limit)
-
-
-def _of_sequence(source: Storage | StorageTransaction, reader: str, sequence: str, *, limit: int) -> list[DeadLetter]:
     found: list[DeadLetter] = []
     after = prefix = f"{sequence}\n"
     while len(found) < limit:
@@ -158,7 +154,7 @@ class DeadLetters:
 
         def work(transaction: StorageTransaction) -> int:
             found = [
-                one for one in _of_sequence(transaction, self.reader, sequence, limit=2**31) if position in (None, one.position)
+                one for one in of_sequence(transaction, self.reader, sequence, limit=2**31) if position in (None, one.position)
             ]
             for one in found:
                 remove(transaction, one)

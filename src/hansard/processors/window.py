@@ -78,9 +78,9 @@ class Window:
         return [one for one in self._taken.values() if one.partition == partition]
 
     def is_busy(self, partition: int) -> bool:
-        return any(one.partition == partition for one in self._taken.values())
+        return bool(self.of_partition(partition))
 
     def drop(self, partition: int) -> None:
         """Another member has the partition now."""
-        for one in [one for one in self._taken.values() if one.partition == partition]:
+        for one in self.of_partition(partition):
             self.finish(one)
