@@ -5,8 +5,11 @@ from pathlib import Path
 
 from hansard.storage.memory import MemoryStorage
 from hansard.storage.port import Storage
+from hansard.storage.postgres.address import parse
+from hansard.storage.postgres.storage import PostgresStorage
 from hansard.storage.sqlite.storage import SqliteStorage
 from hansard.testing.contract import StorageContract
+from postgres_server import log_url
 
 
 class TestMemory(StorageContract):
@@ -17,3 +20,8 @@ class TestMemory(StorageContract):
 class TestSqlite(StorageContract):
     def make_storage(self, folder: Path, clock_us: Callable[[], int]) -> Storage:
         return SqliteStorage(str(folder / "log.db"), clock_us=clock_us)
+
+
+class TestPostgres(StorageContract):
+    def make_storage(self, folder: Path, clock_us: Callable[[], int]) -> Storage:
+        return PostgresStorage(parse(log_url(folder)), clock_us=clock_us)

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from hansard.errors import LeaseLost as LeaseLost
     from hansard.errors import NewerFormat as NewerFormat
     from hansard.errors import NotAStore as NotAStore
+    from hansard.errors import OlderFormat as OlderFormat
     from hansard.errors import OpenFailed as OpenFailed
+    from hansard.errors import OutcomeUnknown as OutcomeUnknown
     from hansard.errors import ProcessorStopped as ProcessorStopped
     from hansard.errors import StorageFailed as StorageFailed
     from hansard.errors import StorageFull as StorageFull
@@ -114,6 +116,8 @@ _MODULE_OF = {
             "InvalidInput",
             "InvalidType",
             "NewerFormat",
+            "OlderFormat",
+            "OutcomeUnknown",
             "NotAStore",
             "OpenFailed",
             "StorageFailed",

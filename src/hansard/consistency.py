@@ -3,10 +3,10 @@
 Engines call these inside their own transaction, or say the same in one SQL statement.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
-from hansard.appends import Append, Appended
+from hansard.appends import Append, Appended, StreamAppend
 from hansard.errors import DuplicateEventId, InvalidInput, WrongExpectedVersion
 from hansard.events import Event, RecordedEvent
 from hansard.streams import ANY, STREAM_EXISTS
@@ -17,6 +17,18 @@ def check_version(stream: str, expected: int, current: int) -> None:
     if expected == current or expected is ANY or (expected is STREAM_EXISTS and current > 0):
         return
     raise WrongExpectedVersion(stream, expected, current)
+
+
+def check_versions(parts: Sequence[StreamAppend], version_of: Callable[[str], int]) -> None:
+    """Raises if a stream is not as expected; a later part of a stream finds it as the earlier left it."""
+    versions: dict[str, int] = {}
+    for part in parts:
+        if part.stream is not None:
+            version = versions.get(part.stream)
+            if version is None:
+                version = version_of(part.stream)
+            check_version(part.stream, part.expected_version, version)
+            versions[part.stream] = version + len(part.events)
 
 
 def commit_times(append: Append, count: int, *, now_us: int, last_us: int) -> Sequence[int]:

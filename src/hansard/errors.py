@@ -21,13 +21,15 @@ HansardError
 ├── OpenFailed                          the store could not be opened
 │   ├── StoreNotFound
 │   ├── NotAStore
-│   └── NewerFormat
+│   ├── NewerFormat
+│   └── OlderFormat
 ├── StoreUnusable                       this store object cannot do it (any more)
 │   ├── StoreClosed
 │   ├── StoreForked
 │   ├── StoreReadOnly
 │   └── CapabilityMissing
 └── StorageFailed                       the disk or the database refused; what is not acknowledged may be retried by id
+    ├── OutcomeUnknown                  whether the append was stored is not known; the same ids ask
     ├── StoreBusy
     ├── StorageFull
     └── StoreCorrupt
@@ -296,6 +298,19 @@ class NewerFormat(OpenFailed):
         return f"{self.place}: format {self.found} is newer than {self.supported}, the newest this version knows; upgrade hansard"
 
 
+class OlderFormat(OpenFailed):
+    """The database's schema is of an older Hansard. Opening a store never changes it."""
+
+    code = "older-format"
+
+    def __init__(self, place: str, found: int, needed: int) -> None:
+        super().__init__(place, found, needed)
+        self.place, self.found, self.needed = place, found, needed
+
+    def __str__(self) -> str:
+        return f"{self.place}: the schema is at {self.found}, this version needs {self.needed}; run: hansard migrate URL"
+
+
 class StoreUnusable(HansardError):
     """This store object cannot do what was asked."""
 
@@ -339,6 +354,12 @@ class StorageFailed(HansardError):
     code = "storage-failed"
 
 
+class OutcomeUnknown(StorageFailed):
+    """The connection was lost at the commit. Append again with the same ids: what was stored is not stored twice."""
+
+    code = "outcome-unknown"
+
+
 class StoreBusy(StorageFailed):
     """The writer's queue or the write lock was not free within the time allowed. Nothing was stored."""
 
@@ -380,12 +401,14 @@ EXIT_CODES: Final[dict[str, int]] = {
     "store-not-found": 5,
     "not-a-store": 5,
     "newer-format": 5,
+    "older-format": 5,
     "unusable": 6,
     "closed": 6,
     "forked": 6,
     "read-only": 6,
     "capability-missing": 6,
     "storage-failed": 7,
+    "outcome-unknown": 7,
     "busy": 7,
     "full": 7,
     "corrupt": 7,

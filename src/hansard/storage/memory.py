@@ -50,7 +50,7 @@ class MemoryStorage:
         ids = [event.id_bytes for part in append.parts for event in part.events]
         if not self._by_id.keys().isdisjoint(ids) and (place := consistency.repeated(append, self._known(ids))):
             return place
-        self._check_versions(append)
+        consistency.check_versions(append.parts, self._version)
         if append.condition is not None:
             self._check_condition(append.condition)
         return self._store(append)
@@ -63,15 +63,8 @@ class MemoryStorage:
                 ticket.error = error
             ticket.settled((ticket,))
 
-    def _check_versions(self, append: Append) -> None:
-        versions: dict[str, int] = {}
-        for part in append.parts:
-            if part.stream is not None:
-                current = versions.get(part.stream)
-                if current is None:
-                    current = len(self._streams.get(part.stream, ()))
-                consistency.check_version(part.stream, part.expected_version, current)
-                versions[part.stream] = current + len(part.events)
+    def _version(self, stream: str) -> int:
+        return len(self._streams.get(stream, ()))
 
     def _check_condition(self, condition: AppendCondition) -> None:
         for event in self._log[condition.after :]:

@@ -14,12 +14,15 @@ DURABILITIES: Final = {"fsync": "FULL", "page-cache": "NORMAL"}
 def open_storage(
     place: str | os.PathLike[str], *, read_only: bool = False, must_exist: bool = False, durability: str = "fsync"
 ) -> Storage:
-    """The engine for a place: ":memory:", or the path of a SQLite file (also as sqlite:///path)."""
+    """The engine for a place: ":memory:", the path of a SQLite file (also as sqlite:///path), or postgresql://host/database."""
     if not isinstance(place, str | os.PathLike):
         raise InvalidType("place", place, 'expected a path, a URL or ":memory:"')
     if not isinstance(durability, str) or durability not in DURABILITIES:
         raise InvalidInput("durability", durability, f"expected one of {', '.join(DURABILITIES)}")
-    path = _path(os.fsdecode(place))
+    place = os.fsdecode(place)
+    if place.startswith(("postgresql://", "postgres://")):
+        return _open_postgres(place, read_only=read_only, must_exist=must_exist, durability=durability)
+    path = _path(place)
     if path == ":memory:":
         return _open_memory(read_only=read_only)
     return _open_sqlite(path, read_only=read_only, must_exist=must_exist, durability=durability)
@@ -39,6 +42,16 @@ def _open_sqlite(path: str, *, read_only: bool, must_exist: bool, durability: st
     return SqliteStorage(path, read_only=read_only, must_exist=must_exist, synchronous=DURABILITIES[durability])
 
 
+def _open_postgres(url: str, *, read_only: bool, must_exist: bool, durability: str) -> Storage:
+    try:
+        from hansard.storage.postgres.address import parse  # an engine is imported on demand
+        from hansard.storage.postgres.storage import PostgresStorage
+    except ImportError as error:
+        raise OpenFailed(f"{url.partition('?')[0]}: needs psycopg; install it with: pip install 'hansard[postgres]'") from error
+    is_relaxed = durability != "fsync"
+    return PostgresStorage(parse(url), read_only=read_only, must_exist=must_exist, is_relaxed=is_relaxed)
+
+
 def _path(place: str) -> str:
     """The path of a file, or ":memory:"."""
     scheme, is_url, rest = place.partition("://")
@@ -51,7 +64,9 @@ def _path(place: str) -> str:
 def _path_of_url(url: str, scheme: str, rest: str) -> str:
     """sqlite:///relative/path, sqlite:////absolute/path, sqlite:///:memory:"""
     if scheme != "sqlite":
-        raise OpenFailed(f"{url}: there is no engine for {scheme}://; known are a file's path, sqlite:///path and :memory:")
+        raise OpenFailed(
+            f"{url}: there is no engine for {scheme}://; known are a file's path, sqlite:///path, postgresql://… and :memory:"
+        )
     if not rest.startswith("/"):
         raise InvalidInput("place", url, "a SQLite store is on no host; write sqlite:///path")
     if "?" in rest or "#" in rest:

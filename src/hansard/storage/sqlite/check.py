@@ -1,21 +1,12 @@
 """Verification of a store's file: every invariant of the contract, looked up in what is stored."""
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-import msgspec
-
-from hansard.errors import HansardError
 from hansard.events import RecordedEvent
-from hansard.limits import DATA_BYTES_MAX, METADATA_BYTES_MAX, TAGS_PER_EVENT_MAX
-from hansard.names import check_name
-from hansard.serialization import check_json
+from hansard.storage import checking
 from hansard.storage.sqlite import reader
 from hansard.storage.sqlite.checksum import checksum_of
-from hansard.storage.sqlite.tags import signature
-
-_SHOWN_MAX = 20
-"""Problems shown of one sort; a damaged file can have millions."""
 
 # What must hold over the whole file, as statements that find what breaks it: one text column each.
 _STATEMENTS = (
@@ -89,7 +80,7 @@ def problems(connection: sqlite3.Connection) -> list[str]:
     try:
         connection.execute("BEGIN")
         for sentences in _sorts(connection):
-            found += _some(sentences)
+            found += checking.some(sentences)
     except sqlite3.DatabaseError as error:
         found.append(f"file: {error}")
     finally:
@@ -107,28 +98,11 @@ def _sorts(connection: sqlite3.Connection) -> Iterator[Iterator[str]]:
     yield _signature_problems(connection)
 
 
-def _some(sentences: Iterator[str]) -> list[str]:
-    shown: list[str] = []
-    for sentence in sentences:
-        if len(shown) == _SHOWN_MAX:
-            return [*shown, f"… and more like the last one ({_SHOWN_MAX} shown)"]
-        shown.append(sentence)
-    return shown
-
-
 def _content_problems(connection: sqlite3.Connection) -> Iterator[str]:
-    """Names, JSON and tags of each event, by the rules that let them in."""
-    for (name,) in connection.execute("SELECT name FROM stream"):
-        yield from _refusal("stream", check_name, "name", name)
-    for (type,) in connection.execute("SELECT type FROM kind"):
-        yield from _refusal("kind", check_name, "type", type)
+    yield from checking.name_problems("stream", "name", (name for (name,) in connection.execute("SELECT name FROM stream")))
+    yield from checking.name_problems("kind", "type", (type for (type,) in connection.execute("SELECT type FROM kind")))
     rows = connection.execute("SELECT position, CAST(data AS BLOB), CAST(metadata AS BLOB), tags FROM event ORDER BY position")
-    for position, data, metadata, tags in rows:
-        place = f"position {position}"
-        yield from _refusal(place, check_json, "data", data, DATA_BYTES_MAX)
-        yield from _refusal(place, _check_metadata, metadata)
-        if tags is not None:
-            yield from _refusal(place, _check_tags, tags)
+    yield from checking.content_problems(rows)
 
 
 def _checksum_problems(connection: sqlite3.Connection) -> Iterator[str]:
@@ -148,33 +122,4 @@ def _is_as_stored(event: RecordedEvent, stored: int) -> bool:
 
 def _signature_problems(connection: sqlite3.Connection) -> Iterator[str]:
     rows = connection.execute("SELECT t.position, t.tag, t.signature, e.tags FROM tag t JOIN event e ON e.position = t.position")
-    for position, tag, bits, tags in rows:
-        if tags is not None and not _is_signed(tags, bits):
-            yield f"position {position}: the signature of tag {tag!r} is not that of its tags"
-
-
-def _is_signed(tags: str, bits: int) -> bool:
-    try:
-        return bits == signature(msgspec.json.decode(tags, type=list[str]))
-    except msgspec.MsgspecError:  # reported with the event itself
-        return True
-
-
-def _refusal(place: str, rule: Callable[..., object], *arguments: object) -> Iterator[str]:
-    try:
-        rule(*arguments)
-    except (HansardError, msgspec.MsgspecError, ValueError) as error:
-        yield f"{place}: {error}"
-
-
-def _check_metadata(metadata: bytes) -> None:
-    if not isinstance(check_json("metadata", metadata, METADATA_BYTES_MAX), dict):
-        raise ValueError("metadata: not a JSON object")
-
-
-def _check_tags(tags: str) -> None:
-    names = msgspec.json.decode(tags, type=list[str])
-    if not 0 < len(names) <= TAGS_PER_EVENT_MAX or names != sorted(set(names)):
-        raise ValueError("tags: not a sorted list of different names")
-    for name in names:
-        check_name("tags", name)
+    yield from checking.signature_problems(rows)

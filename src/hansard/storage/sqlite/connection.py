@@ -6,7 +6,7 @@ Always the standard library's driver: two SQLite libraries on one file in one pr
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,36 +25,15 @@ from hansard.errors import (
     StoreReadOnly,
 )
 from hansard.limits import BUSY_TIMEOUT_S, READERS_MAX
+from hansard.storage.tags import TagCounts
 
 _STATEMENTS_KEPT = 256
-_TAG_COUNTS_USES = 200
 _READER_CACHE_KIB = 8 * 1024
 _WRITER_CACHE_KIB = 32 * 1024
 
 CHECKPOINT_PAGES = 4_000
 """Pages in the WAL before they are copied into the file: 16 MB. Measured: with 1,000 batches into a large file are slower,
 with 16,000 single appends are, because every commit then writes to memory that no cache holds."""
-
-
-class TagCounts:
-    """How many events tags were found to have, at least; forgotten after some uses, because logs grow."""
-
-    def __init__(self) -> None:
-        self._counts: dict[str, int] = {}
-        self._uses = 0
-
-    def rarest(self, tags: Sequence[str]) -> str | None:
-        """The tag with the fewest events; None if one of them is not known."""
-        self._uses += 1
-        if self._uses > _TAG_COUNTS_USES:
-            self._uses = 0
-            self._counts.clear()
-        if not all(tag in self._counts for tag in tags):
-            return None
-        return min(tags, key=self._counts.__getitem__)
-
-    def learn(self, counts: dict[str, int]) -> None:
-        self._counts.update(counts)
 
 
 class Connection(sqlite3.Connection):

@@ -12,7 +12,8 @@ from itertools import starmap
 from hansard.events import RecordedEvent
 from hansard.limits import POSITION_MAX
 from hansard.query import Query
-from hansard.storage.sqlite.selection import Path, paths_of
+from hansard.storage.paths import by_windows
+from hansard.storage.sqlite.selection import selections
 from hansard.streams import StreamInfo
 
 # The columns in the order of RecordedEvent's fields. CROSS JOIN fixes the order of the loops: events first.
@@ -68,8 +69,6 @@ _STREAMS = (
 # "." is the character after "-": the range holds all names that begin with the category and "-".
 _OF_CATEGORY = "AND (s.name = ? OR (s.name >= ? AND s.name < ?))"
 
-_WINDOW_GROWTH = 4
-
 
 def read(
     connection: sqlite3.Connection, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
@@ -105,31 +104,22 @@ def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
 def _read_paths(
     connection: sqlite3.Connection, query: Query, *, after: int, end: int, backwards: bool, limit: int
 ) -> list[RecordedEvent]:
-    paths = paths_of(connection, query, after)
+    paths = selections(connection, query, after)
     if not paths:
         return []
     if len(paths) == 1 and paths[0].is_in_order:
         path = paths[0]
         sql = _directed(_ONE_PATH, backwards).format(source=path.source, where=path.where)
         return _events(connection, sql, (*path.parameters, after, end, limit))
-    end = min(end, head(connection)[0] + 1)
-    return _read_by_windows(connection, paths, after=after, end=end, backwards=backwards, limit=limit)
-
-
-def _read_by_windows(
-    connection: sqlite3.Connection, paths: Sequence[Path], *, after: int, end: int, backwards: bool, limit: int
-) -> list[RecordedEvent]:
     positions = " UNION ALL ".join(_POSITIONS.format(source=path.source, where=path.where) for path in paths)
     sql = _directed(_WINDOW, backwards).format(positions=positions)
-    page: list[RecordedEvent] = []
-    width = max(limit, 64) * _WINDOW_GROWTH
-    while end - after > 1 and len(page) < limit:
-        low, high = (max(after, end - 1 - width), end) if backwards else (after, min(end, after + width + 1))
+
+    def read_window(low: int, high: int, limit: int) -> list[RecordedEvent]:
         bounded = [value for path in paths for value in (*path.parameters, low, high)]
-        page += _events(connection, sql, (*bounded, limit - len(page)))
-        after, end = (after, low + 1) if backwards else (high - 1, end)
-        width *= _WINDOW_GROWTH
-    return page
+        return _events(connection, sql, (*bounded, limit))
+
+    end = min(end, head(connection)[0] + 1)
+    return by_windows(read_window, after=after, end=end, backwards=backwards, limit=limit)
 
 
 def read_stream(
@@ -164,7 +154,7 @@ def first_match(connection: sqlite3.Connection, query: Query, *, after: int, bef
     if query.is_everything:
         return after + 1 if after < head(connection)[0] and after + 1 < before else None
     firsts = []
-    for path in paths_of(connection, query, after):
+    for path in selections(connection, query, after):
         sql = (_FIRST_IN_ORDER if path.is_in_order else _FIRST).format(source=path.source, where=path.where)
         row = connection.execute(sql, (*path.parameters, after, before)).fetchone()
         if row is not None and row[0] is not None:

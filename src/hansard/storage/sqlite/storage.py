@@ -3,13 +3,13 @@
 import os
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from hansard.appends import Append, Appended
-from hansard.errors import HansardError, StoreClosed, StoreReadOnly
+from hansard.errors import StoreClosed, StoreReadOnly
 from hansard.events import RecordedEvent
 from hansard.query import Query
+from hansard.storage import conditions
 from hansard.storage.clock import now_us
 from hansard.storage.group_commit import GroupCommit
 from hansard.storage.port import Capability, InlineHook, ResultT, StorageTransaction, Ticket
@@ -18,9 +18,6 @@ from hansard.storage.sqlite.connection import Database, Readers, translated
 from hansard.storage.sqlite.watch import Bells
 from hansard.storage.sqlite.writer import Writer
 from hansard.streams import StreamInfo
-
-_SHORT_RANGE = 256
-"""Events that a condition may look at inside the writer's transaction; a longer range is looked at beforehand."""
 
 
 class SqliteStorage:
@@ -42,7 +39,7 @@ class SqliteStorage:
         self._prepare(may_create=not must_exist)
         self._writer = None if read_only else Writer(self._database, clock_us=clock_us)
         self._commits = None if self._writer is None else GroupCommit(self._write_group)
-        self._checkers: ThreadPoolExecutor | None = None
+        self._checkers = conditions.Checkers(lambda ticket: self._checked_to(ticket.append))
         self._bells = Bells(f"{self._database.path}-wal")
         self._is_closed = False
         self.durability = (
@@ -74,27 +71,7 @@ class SqliteStorage:
         return self._open_commits().append(append, self._checked_to(append))
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
-        commits = self._open_commits()
-        ready = [ticket for ticket in tickets if ticket.append.condition is None]
-        if ready:
-            commits.submit(ready)
-        for ticket in tickets:
-            if ticket.append.condition is not None:
-                self._check_then_submit(commits, ticket)
-
-    def _check_then_submit(self, commits: GroupCommit, ticket: Ticket) -> None:
-        if self._checkers is None:
-            self._checkers = ThreadPoolExecutor(2, thread_name_prefix="hansard-conditions")
-
-        def work() -> None:
-            try:
-                ticket.checked_to = self._checked_to(ticket.append)
-                commits.submit((ticket,))
-            except HansardError as error:
-                ticket.error = error
-                ticket.settled((ticket,))
-
-        self._checkers.submit(work)
+        self._checkers.submit(self._open_commits(), tickets)
 
     def _open_commits(self) -> GroupCommit:
         self._database.check_process()
@@ -105,21 +82,17 @@ class SqliteStorage:
         return self._commits
 
     def _checked_to(self, append: Append) -> int:
-        """Up to where the log holds nothing that fails the condition.
-
-        The log never changes below its head, so a long range is looked at here, while others append; the writer's
-        transaction looks only at what has come since.
-        """
         condition = append.condition
         if condition is None:
             return 0
         with self._readers.connection() as connection:
             head, _ = reader.head(connection)
-            if head - condition.after <= _SHORT_RANGE:
-                return 0
-            with reader.snapshot(connection):
-                match = reader.first_match(connection, condition.fail_if, after=condition.after, before=head + 1)
-            return head if match is None else 0
+
+            def first_match(after: int) -> int | None:
+                with reader.snapshot(connection):
+                    return reader.first_match(connection, condition.fail_if, after=after, before=head + 1)
+
+            return conditions.checked_to(condition, head, first_match)
 
     def _write_group(self, tickets: Sequence[Ticket]) -> None:
         assert self._writer is not None
@@ -219,8 +192,7 @@ class SqliteStorage:
         if self._is_closed:
             return
         self._is_closed = True
-        if self._checkers is not None:
-            self._checkers.shutdown()
+        self._checkers.close()
         if self._commits is not None:
             self._commits.close()
         self._bells.close()

@@ -24,7 +24,7 @@ from hansard.storage.sqlite.checksum import checksum
 from hansard.storage.sqlite.connection import CHECKPOINT_PAGES, Database, base_code, named, translated
 from hansard.storage.sqlite.documents import SqliteTransaction
 from hansard.storage.sqlite.guard import Guard
-from hansard.storage.sqlite.tags import signature
+from hansard.storage.tags import signature
 from hansard.streams import category_of
 
 _ADD_STREAM = "INSERT INTO stream (id, name) VALUES (?, ?)"
@@ -244,23 +244,12 @@ class Writer:
 
     def _planned(self, ticket: Ticket) -> Appended:
         append = ticket.append
-        self._check_versions(append.parts)
+        consistency.check_versions(append.parts, lambda stream: self._stream(stream).version)
         if append.condition is not None:
             self._check_condition(append.condition, ticket.checked_to)
         count = sum([len(part.events) for part in append.parts])
         times = consistency.commit_times(append, count, now_us=self._clock_us(), last_us=self._last_us)
         return self._add(append.parts, times)
-
-    def _check_versions(self, parts: Sequence[StreamAppend]) -> None:
-        """Raises if a stream is not as expected; a later part of a stream finds it as the earlier left it."""
-        versions: dict[str, int] = {}
-        for part in parts:
-            if part.stream is not None:
-                version = versions.get(part.stream)
-                if version is None:
-                    version = self._stream(part.stream).version
-                consistency.check_version(part.stream, part.expected_version, version)
-                versions[part.stream] = version + len(part.events)
 
     def _stream(self, name: str) -> _Stream:
         stream = self._streams.get(name)

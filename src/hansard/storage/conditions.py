@@ -1,0 +1,57 @@
+"""The long range of a condition is looked at before the writer's transaction, while others append. Knows no engine.
+
+The log never changes below its head: what was not there then, never will be. The writer's transaction looks only at what has
+come since.
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from hansard.errors import HansardError
+from hansard.query import AppendCondition
+from hansard.storage.group_commit import GroupCommit
+from hansard.storage.port import Ticket
+
+_SHORT_RANGE = 256
+"""Events that a condition may look at inside the writer's transaction; a longer range is looked at beforehand."""
+
+
+def checked_to(condition: AppendCondition, head: int, first_match: Callable[[int], int | None]) -> int:
+    """Up to where the log holds nothing that fails the condition. `first_match(after)` looks at what stands up to the head."""
+    if head - condition.after <= _SHORT_RANGE:
+        return 0
+    return head if first_match(condition.after) is None else 0
+
+
+class Checkers:
+    """Two threads that look at conditions for those who do not wait; started at the first need."""
+
+    def __init__(self, checked_to: Callable[[Ticket], int]) -> None:
+        self._checked_to = checked_to
+        self._threads: ThreadPoolExecutor | None = None
+
+    def submit(self, commits: GroupCommit, tickets: Sequence[Ticket]) -> None:
+        ready = [ticket for ticket in tickets if ticket.append.condition is None]
+        if ready:
+            commits.submit(ready)
+        for ticket in tickets:
+            if ticket.append.condition is not None:
+                self._check_then_submit(commits, ticket)
+
+    def _check_then_submit(self, commits: GroupCommit, ticket: Ticket) -> None:
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(2, thread_name_prefix="hansard-conditions")
+
+        def work() -> None:
+            try:
+                ticket.checked_to = self._checked_to(ticket)
+                commits.submit((ticket,))
+            except HansardError as error:
+                ticket.error = error
+                ticket.settled((ticket,))
+
+        self._threads.submit(work)
+
+    def close(self) -> None:
+        if self._threads is not None:
+            self._threads.shutdown()

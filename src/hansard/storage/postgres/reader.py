@@ -1,0 +1,280 @@
+"""Reading: pages of events, single events, streams. Every method runs on a connection that it is given.
+
+The head is read first and bounds what is read after it. The log never changes below its head, so several statements see one
+moment of it without a transaction around them. Rows become events without decoding any JSON.
+"""
+
+from collections.abc import Callable, Sequence, Set
+from itertools import starmap
+from typing import NamedTuple
+
+from hansard.events import RecordedEvent
+from hansard.limits import POSITION_MAX
+from hansard.query import Query
+from hansard.storage import paths
+from hansard.storage.paths import Path, by_windows
+from hansard.storage.postgres import arrays
+from hansard.storage.postgres.connection import Connection, OwnCursor
+from hansard.storage.postgres.schema import qualified
+from hansard.storage.tags import TagCounts, signature
+from hansard.streams import StreamInfo
+
+# The columns in the order of RecordedEvent's fields. Names are looked up row by row: a join could be turned around.
+_COLUMNS = (
+    "SELECT e.position, (SELECT s.name FROM {s}.stream s WHERE s.log = e.log AND s.id = e.stream), e.version, "
+    "(SELECT k.type FROM {s}.kind k WHERE k.log = e.log AND k.id = e.kind), e.timestamp, uuid_send(e.id), e.tags, "
+    "textsend(e.metadata), textsend(e.data)"
+)
+
+# The log. Rides on the primary key. Parameters: log, after, before, limit.
+_LOG = (
+    f"{_COLUMNS} FROM {{s}}.event e WHERE e.log = $1 AND e.position > $2 AND e.position < $3 "
+    "ORDER BY e.position {direction} LIMIT $4"
+)
+
+# One stream. Rides on event_by_version. Parameters: log, name, after_version, before_version, limit.
+_STREAM = (
+    f"{_COLUMNS} FROM {{s}}.event e WHERE e.log = $1 AND e.stream = (SELECT id FROM {{s}}.stream WHERE log = $1 AND name = $2) "
+    "AND e.version > $3 AND e.version < $4 ORDER BY e.version {direction} LIMIT $5"
+)
+
+# A page of positions. Rides on the paths' indexes, then on the primary key. Parameters: log, after, before, limit, the paths'.
+_PAGE = (
+    f"{_COLUMNS} FROM (SELECT {{distinct}} position FROM ({{positions}}) p ORDER BY position {{direction}} LIMIT $4) at "
+    "JOIN {s}.event e ON e.log = $1 AND e.position = at.position ORDER BY at.position {direction}"
+)
+
+# A subquery that cannot be turned into a join: it looks up one entry for each row that is left.
+_CARRIES = "(SELECT 1 FROM {s}.tag o WHERE o.log = $1 AND o.tag = {tag} AND o.position = {table}.position) = 1"
+
+# The first position of a path. Rides on the path's index; "+ 0" keeps it from walking along the log. Parameters: as before.
+_FIRST = "SELECT min(position + 0) FROM ({positions}) p LIMIT $4"
+_FIRST_IN_ORDER = "SELECT position FROM ({positions}) p ORDER BY position LIMIT $4"
+
+# One stream in the order of versions, which is that of positions. Parameters: as before.
+_STREAM_IN_ORDER = "SELECT position FROM ({positions} ORDER BY version {direction} LIMIT $4) s"
+
+# What every path is bounded by. A page that goes on after an event of the same stream begins at its version.
+_BOUNDS = "log = $1 AND position > $2 AND position < $3"
+_STREAM_BOUNDS = (
+    "AND version > coalesce((SELECT version FROM {s}.event WHERE log = $1 AND position = $2 AND stream = {stream}), 0) "
+    "AND version < coalesce((SELECT version FROM {s}.event WHERE log = $1 AND position = $3 AND stream = {stream}), {most})"
+)
+
+# Rides on event_by_id. Parameters: log, ids.
+_BY_IDS = f"{_COLUMNS} FROM {{s}}.event e WHERE e.log = $1 AND e.id = ANY ($2)"
+
+_TYPE_AT = (
+    "SELECT k.type FROM {s}.event e JOIN {s}.kind k ON k.log = e.log AND k.id = e.kind WHERE e.log = $1 AND e.position = $2"
+)
+_HEAD = "SELECT head, last_us, streams, kinds FROM {s}.log WHERE id = $1"
+_KINDS = "SELECT id, type, category FROM {s}.kind WHERE log = $1 AND id > $2 ORDER BY id"
+_STREAM_ID = "SELECT id FROM {s}.stream WHERE log = $1 AND name = $2"
+_COUNT = "SELECT count(*) FROM (SELECT 1 FROM {s}.tag WHERE log = $1 AND tag = $2 AND position > $3 LIMIT $4) t"
+
+# Streams in the order of their names. Rides on the unique index of stream (log, name), then event_by_version.
+_STREAMS = (
+    "SELECT s.name, e.version, e.position, e.timestamp FROM {s}.stream s CROSS JOIN LATERAL (SELECT version, position, timestamp "
+    "FROM {s}.event WHERE log = s.log AND stream = s.id ORDER BY version DESC LIMIT 1) e WHERE s.log = $1 AND {which} "
+    "ORDER BY s.name LIMIT $3"
+)
+# Parameters: log, after, limit; with a category also its bounds. "." is the character after "-".
+_OF_ALL = "s.name > $2"
+_OF_CATEGORY = "s.name > $2 AND (s.name = $4 OR (s.name >= $5 AND s.name < $6))"
+_OF_ONE = "s.name = $2"
+
+
+class Head(NamedTuple):
+    """A log's head row: the last position and its timestamp, and the last id of streams and of kinds."""
+
+    position: int
+    last_us: int
+    streams: int
+    kinds: int
+
+
+class Kinds:
+    """The kinds of a log, remembered: they are few, and none ever changes."""
+
+    def __init__(self) -> None:
+        self._ids: dict[tuple[str, str], int] = {}
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def forget(self) -> None:
+        """After the loss of a connection: another server may not have what was not confirmed by it."""
+        self._ids = {}
+
+    def learn(self, rows: Sequence[tuple[int, str, str]]) -> None:
+        self._ids = {**self._ids, **{(type, category): id for id, type, category in rows}}
+
+    def id(self, type: str, category: str) -> int | None:
+        return self._ids.get((type, category))
+
+    def of(self, types: Set[str], category: str | None) -> list[int]:
+        wanted = self._ids.items()
+        return [id for (type, of), id in wanted if (not types or type in types) and (category is None or of == category)]
+
+
+class Reader:
+    """The statements of one log."""
+
+    def __init__(self, schema: str, log: int) -> None:
+        self._schema = schema
+        self._log = log
+        self.tag_counts = TagCounts()
+        self.kinds = Kinds()
+
+    def forget(self) -> None:
+        self.kinds.forget()
+        self.tag_counts = TagCounts()
+
+    def _sql(self, template: str) -> str:
+        return qualified(template, self._schema)
+
+    def read(
+        self, connection: Connection, query: Query, *, after: int, before: int | None, backwards: bool, limit: int
+    ) -> list[RecordedEvent]:
+        own = connection.own
+        if query.is_everything:
+            sql = _directed(self._sql(_LOG), backwards)
+            return _events(own, sql, (self._log, after, POSITION_MAX if before is None else before, limit))
+        head = self.head(connection)
+        end = head.position + 1 if before is None else min(before, head.position + 1)
+        if after + 1 >= end:
+            return []
+        found = paths.paths_of(_Lookups(self, own, head), query, after)
+        if not found:
+            return []
+        positions, parameters = self._positions(found)
+        is_one_stream = len(found) == 1 and found[0].stream is not None
+        if is_one_stream:
+            positions = _STREAM_IN_ORDER.replace("{positions}", positions)
+        page = self._sql(_PAGE).replace("{positions}", positions).replace("{distinct}", "DISTINCT" if len(found) > 1 else "")
+        sql = _directed(page, backwards)
+
+        def read_window(low: int, high: int, limit: int) -> list[RecordedEvent]:
+            return _events(own, sql, (self._log, low, high, limit, *parameters))
+
+        if is_one_stream or (len(found) == 1 and found[0].is_in_order):
+            return read_window(after, end, limit)
+        return by_windows(read_window, after=after, end=end, backwards=backwards, limit=limit)
+
+    def first_match(self, connection: Connection, query: Query, *, after: int, head: Head) -> int | None:
+        """The first position after `after` of an event that matches, up to the head."""
+        if after >= head.position:
+            return None
+        if query.is_everything:
+            return after + 1
+        firsts: list[int] = []
+        for path in paths.paths_of(_Lookups(self, connection.own, head), query, after):
+            positions, parameters = self._positions([path])
+            sql = (_FIRST_IN_ORDER if path.is_in_order else _FIRST).replace("{positions}", positions)
+            row = connection.own.row(sql, (self._log, after, head.position + 1, 1, *parameters))
+            if row is not None and row[0] is not None:
+                firsts.append(row[0])
+        return min(firsts, default=None)
+
+    def read_stream(
+        self, connection: Connection, stream: str, *, after_version: int, before_version: int | None, backwards: bool, limit: int
+    ) -> list[RecordedEvent]:
+        end = POSITION_MAX if before_version is None else before_version
+        sql = _directed(self._sql(_STREAM), backwards)
+        return _events(connection.own, sql, (self._log, stream, after_version, end, limit))
+
+    def events(self, connection: Connection, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
+        if not ids:
+            return {}
+        found = _events(connection.own, self._sql(_BY_IDS), (self._log, arrays.uuids(ids)))
+        return {event.id_bytes: event for event in found}
+
+    def type_at(self, connection: Connection, position: int) -> str:
+        """The type of the event at a position that is in the log."""
+        row = connection.own.row(self._sql(_TYPE_AT), (self._log, position))
+        assert row is not None
+        return str(row[0])
+
+    def head(self, connection: Connection) -> Head:
+        row = connection.own.row(self._sql(_HEAD), (self._log,))
+        return Head(*row) if row else Head(0, 0, 0, 0)
+
+    def stream(self, connection: Connection, name: str) -> StreamInfo:
+        sql = self._sql(_STREAMS).replace("{which}", _OF_ONE)
+        row = connection.own.row(sql, (self._log, name, 1))
+        return StreamInfo(*row) if row else StreamInfo(name, 0)
+
+    def streams(self, connection: Connection, *, category: str | None, after: str, limit: int) -> list[StreamInfo]:
+        parameters: tuple[object, ...] = (self._log, after, limit)
+        which = _OF_ALL
+        if category is not None:
+            which, parameters = _OF_CATEGORY, (*parameters, category, f"{category}-", f"{category}.")
+        sql = self._sql(_STREAMS).replace("{which}", which)
+        return list(starmap(StreamInfo, connection.own.rows(sql, parameters)))
+
+    def learn_kinds(self, own: OwnCursor, head: Head) -> Kinds:
+        if len(self.kinds) < head.kinds:
+            self.kinds.learn(own.rows(self._sql(_KINDS), (self._log, len(self.kinds))))
+        return self.kinds
+
+    # Paths in SQL. The first parameters are always the log, after, before and limit.
+
+    def _positions(self, found: Sequence[Path]) -> tuple[str, tuple[object, ...]]:
+        parameters: list[object] = []
+
+        def mark(value: object) -> str:
+            parameters.append(value)
+            return f"${len(parameters) + 4}"
+
+        arms = [self._sql(_arm(path, mark)) for path in found]
+        return " UNION ALL ".join(arms), tuple(parameters)
+
+
+def _arm(path: Path, mark: Callable[[object], str]) -> str:
+    """The positions of one path; `mark` takes a parameter and gives its `$n`."""
+    where = [_BOUNDS]
+    if path.tag is not None:
+        table = "tag"
+        where.append(f"AND tag = {mark(path.tag)}")
+        if path.other_tags:
+            bits = mark(signature(path.other_tags))
+            where.append(f"AND signature & {bits} = {bits}")
+    else:
+        table = "event"
+    if path.stream is not None:
+        stream = mark(path.stream)
+        where.append(f"AND stream = {stream}")
+        where.append(_STREAM_BOUNDS.replace("{stream}", stream).replace("{most}", str(POSITION_MAX)))
+    if path.kinds is not None:
+        is_one = len(path.kinds) == 1
+        where.append(f"AND kind = {mark(path.kinds[0])}" if is_one else f"AND kind = ANY ({mark(arrays.int8s(path.kinds))})")
+    where += [f"AND {_CARRIES.replace('{tag}', mark(tag)).replace('{table}', table)}" for tag in path.other_tags]
+    return f"SELECT position FROM {{s}}.{table} WHERE {' '.join(where)}"
+
+
+class _Lookups:
+    """What is asked for to find the paths, as the log was at a head."""
+
+    def __init__(self, reader: Reader, own: OwnCursor, head: Head) -> None:
+        self._reader, self._own, self._head = reader, own, head
+        self.tag_counts = reader.tag_counts
+
+    def kinds(self, types: Set[str], category: str | None) -> list[int]:
+        return self._reader.learn_kinds(self._own, self._head).of(types, category)
+
+    def stream_id(self, name: str) -> int | None:
+        row = self._own.row(self._reader._sql(_STREAM_ID), (self._reader._log, name))
+        return None if row is None else int(row[0])
+
+    def count(self, tag: str, after: int, bound: int) -> int:
+        row = self._own.row(self._reader._sql(_COUNT), (self._reader._log, tag, after, bound))
+        assert row is not None
+        return int(row[0])
+
+
+def _directed(sql: str, backwards: bool) -> str:
+    return sql.replace("{direction}", "DESC" if backwards else "ASC")
+
+
+def _events(own: OwnCursor, sql: str, parameters: Sequence[object]) -> list[RecordedEvent]:
+    return list(starmap(RecordedEvent, own.rows(sql, parameters)))
