@@ -12,7 +12,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -151,3 +152,13 @@ def log_url(folder: Path) -> str:
     """The log that stands for a test's folder."""
     url = shared_url()
     return f"{url}{'&' if '?' in url else '?'}log={quote(str(folder), safe='')}"
+
+
+@contextmanager
+def empty_schema() -> Iterator[str]:
+    """For tables of one test: its name, to be put into a search path."""
+    name = f"test_{uuid4().hex[:12]}"
+    with psycopg.connect(shared_url(), autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}")
+        yield name
+        connection.execute(f"DROP SCHEMA {name} CASCADE")

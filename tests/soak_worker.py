@@ -9,13 +9,15 @@ import hansard
 from hansard import PARK, Processor, Projection, RecordedEvent, Retry, Transaction
 
 
-def definitions(out: int) -> list[Any]:
+def definitions(out: int, place: str) -> list[Any]:
+    numbered, mark = ("BIGSERIAL", "%s") if place.startswith("postgresql:") else ("INTEGER", "?")
+
     def at_least(event: RecordedEvent) -> None:
         os.write(out, f"{event.stream} {event.version} {event.position}\n".encode())
 
     def exactly(event: RecordedEvent, transaction: Transaction) -> None:
-        transaction.execute("CREATE TABLE IF NOT EXISTS effect (number INTEGER PRIMARY KEY, position INTEGER)")
-        transaction.execute("INSERT INTO effect (position) VALUES (?)", (event.position,))
+        transaction.execute(f"CREATE TABLE IF NOT EXISTS effect (number {numbered} PRIMARY KEY, position BIGINT)")
+        transaction.execute(f"INSERT INTO effect (position) VALUES ({mark})", (event.position,))
 
     def echo(event: RecordedEvent, transaction: Transaction) -> None:
         transaction.add(f"echo-{event.stream}", "echoed", event.version)
@@ -30,6 +32,6 @@ def definitions(out: int) -> list[Any]:
 
 if __name__ == "__main__":
     descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with hansard.open(sys.argv[1]) as store, store.run(*definitions(descriptor), lease_s=1.0):
+    with hansard.open(sys.argv[1]) as store, store.run(*definitions(descriptor, sys.argv[1]), lease_s=1.0):
         while True:
             time.sleep(1)

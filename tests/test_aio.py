@@ -9,11 +9,12 @@ import hansard
 from hansard import AppendCondition, Event, HandlersFailed, Query, StreamAppend, WrongExpectedVersion
 from hansard.aio import AsyncStore
 from hansard.testing.invariants import assert_log_holds
+from places import ENGINES, place_of
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=ENGINES)
 async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncStore:
-    place = ":memory:" if request.param == "memory" else str(tmp_path / "log.db")
+    place = place_of(request.param, tmp_path)
     async with hansard.aio.open(place) as store:
         yield store
 

@@ -11,11 +11,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from hansard import AppendCondition, Event, HansardError, Query, QueryItem, StreamAppend
 from hansard.storage.memory import MemoryStorage
+from hansard.storage.postgres.address import parse
+from hansard.storage.postgres.storage import PostgresStorage
 from hansard.storage.sqlite.storage import SqliteStorage
 from hansard.store import Store
 from hansard.streams import ANY, STREAM_EXISTS
 from hansard.testing.contract import Clock
 from hansard.testing.invariants import assert_log_holds
+from postgres_server import log_url
 
 STREAMS = st.sampled_from(["a-1", "a-2", "a", "b-1", "ä b/1", None])
 TYPES = st.sampled_from(["one", "two", "three"])
@@ -125,7 +128,18 @@ def outcome(call: Any, store: Store) -> object:
         return type(error), str(error)
 
 
+class PostgresAgrees(EnginesAgree):
+    """The same on PostgreSQL."""
+
+    def opened(self) -> Store:
+        return Store(PostgresStorage(parse(log_url(self.folder)), clock_us=self.clock))
+
+
+def steps(examples: int) -> settings:
+    return settings(max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
 TestEnginesAgree = EnginesAgree.TestCase
-TestEnginesAgree.settings = settings(
-    max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestEnginesAgree.settings = steps(60)
+TestPostgresAgrees = PostgresAgrees.TestCase
+TestPostgresAgrees.settings = steps(30)

@@ -18,11 +18,12 @@ from hansard.processors.consumer import Consumer
 from hansard.processors.sharing import changes, partition_of
 from hansard.store import Store
 from hansard.testing.builders import events
+from places import ENGINES, place_of
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=ENGINES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    place = ":memory:" if request.param == "memory" else str(tmp_path / "log.db")
+    place = place_of(request.param, tmp_path)
     with hansard.open(place) as store:
         yield store
 

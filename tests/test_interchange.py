@@ -10,17 +10,18 @@ import pytest
 import hansard
 from hansard import InvalidInput, Store
 from hansard.interchange import Mapping, import_log
+from places import ENGINES, place_of
 
 BY_NAME = Mapping(stream="{s}", type="{t}")
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=ENGINES)
 def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Makes empty stores, on both engines of this process."""
     stores: list[Store] = []
 
     def make() -> Store:
-        place = ":memory:" if request.param == "memory" else tmp_path / f"{len(stores)}.db"
+        place = place_of(request.param, tmp_path / str(len(stores)))
         stores.append(hansard.open(place))
         return stores[-1]
 

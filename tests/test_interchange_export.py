@@ -10,6 +10,7 @@ import pytest
 import hansard
 from hansard import Event, InvalidInput, Query, Store, StreamAppend
 from hansard.interchange import Mapping, export_log, import_log
+from places import ENGINES, place_of
 
 ODD_TEXTS = [
     b'{"a":1}',
@@ -25,13 +26,13 @@ ODD_TEXTS = [
 ]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=ENGINES)
 def new_store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[[], Store]]:
     """Makes empty stores, on both engines of this process."""
     stores: list[Store] = []
 
     def make() -> Store:
-        place = ":memory:" if request.param == "memory" else tmp_path / f"{len(stores)}.db"
+        place = place_of(request.param, tmp_path / str(len(stores)))
         stores.append(hansard.open(place))
         return stores[-1]
 

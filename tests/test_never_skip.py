@@ -15,8 +15,12 @@ import hansard
 from hansard import Event
 from hansard.storage.memory import MemoryStorage
 from hansard.storage.port import Storage
+from hansard.storage.postgres.address import parse
+from hansard.storage.postgres.storage import PostgresStorage
 from hansard.storage.sqlite.storage import SqliteStorage
 from hansard.testing.schedules import Schedule
+from places import DATABASES, database
+from postgres_server import log_url
 
 CHUNK = 50
 
@@ -53,18 +57,41 @@ def test_members_come_and_go_on_a_file(first: int, tmp_path: Path) -> None:
         (tmp_path / f"{seed}.db").unlink()
 
 
+@pytest.mark.parametrize(
+    "first", [*range(20_000, 20_060, 10), *[pytest.param(first, marks=pytest.mark.soak) for first in range(20_060, 21_000, 10)]]
+)
+def test_members_come_and_go_on_postgresql(first: int, tmp_path: Path) -> None:
+    """The same, where each member has connections to a server."""
+    for seed in range(first, first + 10):
+        opened: list[Storage] = []
+
+        def open_storage() -> Storage:
+            opened.append(PostgresStorage(parse(log_url(tmp_path / str(seed))), is_relaxed=True))  # noqa: B023
+            return opened[-1]  # noqa: B023
+
+        simulate(open_storage, seed)
+        for storage in opened:
+            storage.close()
+
+
+@pytest.mark.parametrize("engine", DATABASES)
 @pytest.mark.parametrize("kills", [20, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(1_200)])])
-def test_processes_are_killed_and_replaced(kills: int, tmp_path: Path) -> None:
+def test_processes_are_killed_and_replaced(kills: int, engine: str, tmp_path: Path) -> None:
     """What holds step by step in one thread would not hold in processes that are killed at any instruction."""
+    with database(engine, tmp_path) as place:
+        kill_and_replace(place, kills, tmp_path)
+
+
+def kill_and_replace(place: str, kills: int, tmp_path: Path) -> None:
     seed = time.time_ns()
-    random, path = Random(seed), tmp_path / "log.db"
+    random = Random(seed)
     workers: list[subprocess.Popen[bytes]] = []
     over = threading.Event()
 
     def start() -> None:
         out = tmp_path / f"out-{len(list(tmp_path.glob('out-*')))}"
         out.touch()
-        workers.append(subprocess.Popen([sys.executable, str(Path(__file__).parent / "soak_worker.py"), str(path), str(out)]))
+        workers.append(subprocess.Popen([sys.executable, str(Path(__file__).parent / "soak_worker.py"), place, str(out)]))
 
     def write() -> None:
         writer_random = Random(seed)
@@ -72,7 +99,7 @@ def test_processes_are_killed_and_replaced(kills: int, tmp_path: Path) -> None:
             store.append(f"s-{writer_random.randrange(12)}", [Event("happened") for _ in range(writer_random.choice((1, 2, 20)))])
             time.sleep(writer_random.random() * 0.01)
 
-    with hansard.open(path) as store:
+    with hansard.open(place) as store:
         writing = threading.Thread(target=write)
         writing.start()
         try:

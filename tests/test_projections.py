@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,19 @@ from hansard.processors.sources import sources_of
 from hansard.projections import work
 from hansard.projections.source import ensured
 from hansard.store import Store
+from places import DATABASES, ENGINES, database, place_of
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=DATABASES)
+def db(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty store that has tables."""
+    with database(request.param, tmp_path) as place, hansard.open(place) as store:
+        yield store
+
+
+@pytest.fixture(params=ENGINES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    place = ":memory:" if request.param == "memory" else str(tmp_path / "log.db")
+    place = place_of(request.param, tmp_path)
     with hansard.open(place) as store:
         yield store
 
@@ -83,9 +91,9 @@ def intos() -> list[Any]:
 
 @pytest.mark.parametrize("into", intos(), ids=["documents", "table"])
 @pytest.mark.parametrize("way", ["live", "inline", "inline on a full log", "async", "background"])
-def test_all_ways_give_the_same_states(tmp_path: Path, way: str, into: Place) -> None:
+def test_all_ways_give_the_same_states(db: Store, way: str, into: Place) -> None:
     """A read model would depend on how it is run."""
-    with hansard.open(tmp_path / "log.db") as store:
+    with db as store:
         projection = orders(into=into)
         if way == "inline":
             store.inline(projection)
@@ -192,21 +200,19 @@ def test_states_may_be_changed_in_place(store: Store) -> None:
     assert store.model("grown")["order-3"] == {"all": [3, 8]} == store.project(grown)["order-3"]
 
 
-def test_a_table_is_read_by_plain_sql(tmp_path: Path) -> None:
+def test_a_table_is_read_by_plain_sql(db: Store) -> None:
     """People could not use the tables that they know how to query."""
-    with hansard.open(tmp_path / "log.db") as store:
+    with db as store:
         fill(store)
         store.catch_up(orders(into=Table({"total": "INTEGER", "items": "INTEGER"})))
-        with sqlite3.connect(tmp_path / "log.db") as connection:
-            rows = connection.execute("SELECT key, total FROM orders WHERE total > 10 ORDER BY total").fetchall()
-        connection.close()
+        rows = store._storage.rows("SELECT key, total FROM orders WHERE total > 10 ORDER BY total", ())
         assert rows == [("order-3", 11), ("order-4", 13)]
         assert store.check() == []
 
 
-def test_a_table_holds_json_and_refuses_what_it_has_no_column_for(tmp_path: Path) -> None:
+def test_a_table_holds_json_and_refuses_what_it_has_no_column_for(db: Store) -> None:
     """A state would lose a field, or a list become text."""
-    with hansard.open(tmp_path / "log.db") as store:
+    with db as store:
         store.add("a-1", "happened", {"tags": ["x", {"y": None}]})
         tagged = Projection("tagged", lambda s, e: {"tags": e.data["tags"], "n": 1}, into=Table({"tags": "JSON", "n": "INTEGER"}))
         store.catch_up(tagged)

@@ -14,6 +14,8 @@ from hansard import Event, Query
 from hansard.store import Store
 from hansard.testing import simulator
 from hansard.testing.simulator import Diary
+from places import DATABASES, place_of
+from postgres_server import log_url
 
 
 def one_store_for_all(place: str) -> Callable[[], Store]:
@@ -39,10 +41,18 @@ def test_threads_race_on_store_objects_of_their_own(seed: int, tmp_path: Path) -
     simulator.simulate(lambda: hansard.open(tmp_path / "log.db"), seed, clients=5)
 
 
+@pytest.mark.parametrize("seed", range(400, 415))
+def test_threads_race_on_postgresql(seed: int, tmp_path: Path) -> None:
+    """The same two, on a server."""
+    simulator.simulate(one_store_for_all(log_url(tmp_path / "one")), seed)
+    simulator.simulate(lambda: hansard.open(log_url(tmp_path / "own")), seed, clients=4)
+
+
 @pytest.mark.parametrize("backwards", [False, True])
-def test_a_reader_by_category_skips_no_event_of_a_type_that_is_new(tmp_path: Path, backwards: bool) -> None:
+@pytest.mark.parametrize("engine", DATABASES)
+def test_a_reader_by_category_skips_no_event_of_a_type_that_is_new(engine: str, tmp_path: Path, backwards: bool) -> None:
     """A type that appears while a page is being put together would be skipped for ever by a checkpointing reader."""
-    place, count = tmp_path / "log.db", 1_500
+    place, count = place_of(engine, tmp_path), 1_500
     with hansard.open(place) as store, hansard.open(place) as writer:
 
         def write() -> None:
@@ -66,12 +76,16 @@ def test_threads_race_for_long(seed: int, tmp_path: Path) -> None:
     """A rare race would only show to users."""
     simulator.simulate(one_store_for_all(str(tmp_path / "log.db")), seed, clients=12, steps=60)
     simulator.simulate(lambda: hansard.open(tmp_path / "own.db"), seed, clients=5, steps=60)
+    simulator.simulate(lambda: hansard.open(log_url(tmp_path)), seed, clients=5, steps=60)
 
 
-@pytest.mark.parametrize("seed", range(300, 304))
-def test_processes_race_on_one_file(seed: int, tmp_path: Path) -> None:
-    """Processes on one file would lose, double or reorder events, or both win a race."""
-    place = str(tmp_path / "log.db")
+@pytest.mark.parametrize("engine", DATABASES)
+@pytest.mark.parametrize(
+    "seed", [*range(300, 304), *[pytest.param(seed, marks=pytest.mark.soak) for seed in range(2_000, 2_040)]]
+)
+def test_processes_race(seed: int, engine: str, tmp_path: Path) -> None:
+    """Processes on one log would lose, double or reorder events, or both win a race."""
+    place = place_of(engine, tmp_path)
     context = multiprocessing.get_context("spawn")
     pipes, processes = [], []
     for number in range(4):

@@ -11,11 +11,12 @@ import hansard
 from hansard import Event, HandlersFailed, Query, StreamAppend
 from hansard.aio import AsyncStore
 from hansard.store import Store
+from places import ENGINES, place_of
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=ENGINES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    place = ":memory:" if request.param == "memory" else str(tmp_path / "log.db")
+    place = place_of(request.param, tmp_path)
     with hansard.open(place) as store:
         yield store
 

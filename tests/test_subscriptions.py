@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,12 @@ from hansard import Event, Query
 from hansard.limits import PAGE_EVENTS_MAX, SHARED_EVENTS_MAX
 from hansard.store import Store
 from hansard.testing.builders import events
+from places import ENGINES, place_of
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=ENGINES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    place = ":memory:" if request.param == "memory" else str(tmp_path / "log.db")
+    place = place_of(request.param, tmp_path)
     with hansard.open(place) as store:
         yield store
 
@@ -31,6 +33,13 @@ def in_thread(work: object) -> threading.Thread:
 
 def threads_of_the_store() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("hansard-tail")]
+
+
+def until(is_so: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def test_a_subscription_catches_up_then_stays_live(store: Store) -> None:
@@ -137,8 +146,8 @@ def test_many_live_subscribers_share_one_tail_and_miss_nothing(store: Store) -> 
     threads = [in_thread(lambda n=n: follow(n)) for n in range(count)]
     for number in range(1, 2 * rounds + 1):
         store.add("a-1", "odd" if number % 2 else "even")
+    until(lambda: len(threads_of_the_store()) == 1)
     store.add("a-1", "last")
-    assert len(threads_of_the_store()) == 1
     for thread in threads:
         thread.join(60)
     for number in range(count):

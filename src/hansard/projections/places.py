@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from hansard.errors import InvalidInput, InvalidType
 from hansard.limits import DATA_BYTES_MAX, PAGE_DOCUMENTS_MAX, TABLE_COLUMNS_MAX
 from hansard.serialization import decode_json, encode_json
-from hansard.storage.port import Storage, StorageTransaction
+from hansard.storage.port import Dialect, Storage, StorageTransaction
 
 States = dict[str, Any]
 Changes = Mapping[str, Any]
@@ -92,7 +92,8 @@ class Table(Place):
     `columns`: names and SQL types, such as {"amount": "INTEGER", "paid": "INTEGER"}; states are dicts of these. Type JSON
     holds any JSON value. The key is a column of its own, `key`. `indexes`: columns that get an index.
 
-    Needs an engine with a connection (Capability.CONNECTION).
+    Needs an engine with a connection (Capability.CONNECTION). On PostgreSQL the tables stand in the first schema of the role's
+    search path, and INTEGER, REAL and BLOB become BIGINT, DOUBLE PRECISION and BYTEA.
     """
 
     def __init__(self, columns: Mapping[str, str], *, indexes: Sequence[str] = ()) -> None:
@@ -118,41 +119,43 @@ class Table(Place):
         return {"kind": self.kind, "columns": self._columns, "indexes": list(self._indexes)}
 
     def make(self, transaction: StorageTransaction, name: str, label: str) -> None:
+        dialect, connection = transaction.dialect, transaction.connection
         _check_table_name(name)
-        columns = ", ".join(f'"{column}" {"TEXT" if type == "JSON" else type}' for column, type in self._columns.items())
-        connection = transaction.connection
-        connection.execute(f"CREATE TABLE {_table(name, label)} (key TEXT PRIMARY KEY, {columns})")
+        if len(_bare(name, label)) > dialect.name_bytes_max:
+            raise InvalidInput("name", name, f"with the version, this database takes at most {dialect.name_bytes_max} bytes")
+        columns = ", ".join(f'"{column}" {_sql_type(type, dialect)}' for column, type in self._columns.items())
+        connection.execute(f"CREATE TABLE {_table(name, label)} (key {dialect.key} PRIMARY KEY, {columns})")
         for column in self._indexes:
-            index = f'"{name}__{label.replace(".", "_")}_by_{column}"'
-            connection.execute(f'CREATE INDEX {index} ON {_table(name, label)} ("{column}")')
+            connection.execute(f'CREATE INDEX {_index(name, label, column)} ON {_table(name, label)} ("{column}")')
 
     def load(self, transaction: StorageTransaction, name: str, label: str, keys: Sequence[str]) -> States:
         found: States = {}
         for start in range(0, len(keys), PAGE_DOCUMENTS_MAX):
             some = keys[start : start + PAGE_DOCUMENTS_MAX]
-            marks = ",".join("?" * len(some))
-            rows = transaction.connection.execute(
-                f"SELECT {self._selected} FROM {_table(name, label)} WHERE key IN ({marks})", some
-            )
+            rows = transaction.connection.execute(self._of_keys(name, label, transaction.dialect, len(some)), some)
             found.update(self._state(row) for row in rows.fetchall())
         return found
 
     def save(self, transaction: StorageTransaction, name: str, label: str, changes: Changes, position: int) -> None:
+        cursor, mark = transaction.connection.cursor(), transaction.dialect.mark
         rows = [self._row(key, state) for key, state in changes.items() if state is not None]
-        marks = ", ".join("?" * (len(self._columns) + 1))
-        connection = transaction.connection
-        connection.executemany(f"INSERT OR REPLACE INTO {_table(name, label)} ({self._selected}) VALUES ({marks})", rows)
+        if rows:
+            marks, table = ", ".join([mark] * (len(self._columns) + 1)), _table(name, label)
+            new = ", ".join(f'"{column}" = excluded."{column}"' for column in self._columns)
+            cursor.executemany(
+                f"INSERT INTO {table} ({self._selected}) VALUES ({marks}) ON CONFLICT (key) DO UPDATE SET {new}", rows
+            )
         gone = [(key,) for key, state in changes.items() if state is None]
         if gone:
-            connection.executemany(f"DELETE FROM {_table(name, label)} WHERE key = ?", gone)
+            cursor.executemany(f"DELETE FROM {_table(name, label)} WHERE key = {mark}", gone)
 
     def get(self, storage: Storage, name: str, label: str, keys: Sequence[str]) -> States:
-        marks = ",".join("?" * len(keys))
-        rows = storage.rows(f"SELECT {self._selected} FROM {_table(name, label)} WHERE key IN ({marks})", keys)
+        rows = storage.rows(self._of_keys(name, label, storage.dialect, len(keys)), keys)
         return dict(self._state(row) for row in rows)
 
     def page(self, storage: Storage, name: str, label: str, after: str, limit: int) -> list[tuple[str, Any]]:
-        statement = f"SELECT {self._selected} FROM {_table(name, label)} WHERE key > ? ORDER BY key LIMIT ?"
+        mark = storage.dialect.mark
+        statement = f"SELECT {self._selected} FROM {_table(name, label)} WHERE key > {mark} ORDER BY key LIMIT {mark}"
         return [self._state(row) for row in storage.rows(statement, (after, limit))]
 
     def switch(self, transaction: StorageTransaction, name: str, label: str) -> None:
@@ -161,6 +164,10 @@ class Table(Place):
 
     def drop(self, transaction: StorageTransaction, name: str, label: str) -> None:
         transaction.connection.execute(f"DROP TABLE IF EXISTS {_table(name, label)}")
+
+    def _of_keys(self, name: str, label: str, dialect: Dialect, count: int) -> str:
+        marks = ",".join([dialect.mark] * count)
+        return f"SELECT {self._selected} FROM {_table(name, label)} WHERE key IN ({marks})"
 
     @property
     def _selected(self) -> str:
@@ -194,6 +201,8 @@ _TYPE = re.compile(r"[A-Za-z]+( [A-Za-z]+)*")
 def _cell(column: str, type: str, value: Any) -> Any:
     if type == "JSON":
         return None if value is None else encode_json(column, value, DATA_BYTES_MAX).decode()
+    if isinstance(value, bool) and type.upper() != "BOOLEAN":
+        return int(value)
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     raise InvalidType(f"state.{column}", value, "expected a number, text or None; give the column the type JSON for more")
@@ -204,5 +213,17 @@ def _check_table_name(name: str) -> None:
         raise InvalidInput("name", name, "a projection into a table is named with letters, digits and _ only")
 
 
+def _bare(name: str, label: str) -> str:
+    return f"{name}__{label.replace('.', '_')}"
+
+
 def _table(name: str, label: str) -> str:
-    return f'"{name}__{label.replace(".", "_")}"'
+    return f'"{_bare(name, label)}"'
+
+
+def _index(name: str, label: str, column: str) -> str:
+    return f'"{_bare(name, label)}_by_{column}"'
+
+
+def _sql_type(type: str, dialect: Dialect) -> str:
+    return "TEXT" if type == "JSON" else dialect.types.get(type.upper(), type)

@@ -12,7 +12,7 @@ from hansard.errors import AppendConditionFailed, CapabilityMissing, HansardErro
 from hansard.events import Event, RecordedEvent, tags_text
 from hansard.query import AppendCondition, Query
 from hansard.storage.clock import now_us
-from hansard.storage.port import Capability, InlineHook, ResultT, StorageTransaction, Ticket
+from hansard.storage.port import Capability, Dialect, InlineHook, ResultT, StorageTransaction, Ticket
 from hansard.streams import StreamInfo, category_of
 
 
@@ -158,6 +158,10 @@ class MemoryStorage:
     def _scan(self, collection: str, after: str, limit: int) -> list[tuple[str, bytes]]:
         documents = self._documents.get(collection, {})
         return nsmallest(limit, (item for item in documents.items() if item[0] > after))
+
+    @property
+    def dialect(self) -> Dialect:
+        raise CapabilityMissing(Capability.CONNECTION, "memory")
 
     def rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         raise CapabilityMissing(Capability.CONNECTION, "memory")
@@ -315,6 +319,10 @@ class _MemoryTransaction:
 
     def head(self) -> int:
         return len(self._storage._log)
+
+    @property
+    def dialect(self) -> Dialect:
+        raise CapabilityMissing(Capability.CONNECTION, "memory")
 
     @property
     def connection(self) -> Any:

@@ -17,7 +17,7 @@ and read models there. They change in transactions, alone or together with an ap
 
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from hansard.appends import Append, Appended
 from hansard.errors import HansardError
@@ -34,6 +34,22 @@ class Capability(StrEnum):
     BACKUP = "online backup"
     CONNECTION = "a database connection inside a transaction"
 
+
+class Dialect(NamedTuple):
+    """What differs in the SQL of the databases, as far as tables of read models need it."""
+
+    mark: str
+    """Stands for a parameter."""
+    types: Mapping[str, str]
+    """The database's names of column types; a type that is not here keeps its name."""
+    key: str
+    """The type of a text that is ordered by code points."""
+    name_bytes_max: int
+    """Of a table's name."""
+
+
+SQLITE = Dialect("?", {}, "TEXT", 1_000)
+POSTGRESQL = Dialect("%s", {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}, 'TEXT COLLATE "C"', 63)
 
 ResultT = TypeVar("ResultT")
 
@@ -80,6 +96,10 @@ class StorageTransaction(Protocol):
 
     def head(self) -> int:
         """As Storage.head; nobody else appends before this transaction is over."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Of the connection. Raises CapabilityMissing where there is none."""
 
     @property
     def connection(self) -> Any:
@@ -137,6 +157,10 @@ class Storage(Protocol):
 
     def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
         """As StorageTransaction.scan."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Of the statements of `rows`. Raises CapabilityMissing where there is no Capability.CONNECTION."""
 
     def rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """What a SELECT finds in the user's own tables. Raises CapabilityMissing where there is no Capability.CONNECTION."""

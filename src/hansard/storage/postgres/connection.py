@@ -38,7 +38,11 @@ _ResultT = TypeVar("_ResultT")
 
 # Every query of ours has an index that gives its rows in order; statistics of an hour ago must not say otherwise.
 _READER_SETTINGS = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off"
-_WRITER_SETTINGS = f"SET lock_timeout = '{BUSY_TIMEOUT_S:g}s'; SET jit = off"
+# A writer that has vanished with the log's lock must not hold it for the two hours that TCP allows, nor one that is asleep for ever.
+_WRITER_SETTINGS = (
+    f"SET lock_timeout = '{BUSY_TIMEOUT_S:g}s'; SET jit = off; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; "
+    "SET tcp_keepalives_count = 3; SET idle_in_transaction_session_timeout = '60s'"
+)
 
 
 class Connection(psycopg.Connection[tuple[Any, ...]]):

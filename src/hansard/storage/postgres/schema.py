@@ -60,8 +60,9 @@ _LOG: Final = Migration(
         # For people with psql. The product itself does not read it.
         (
             "CREATE VIEW {s}.events AS SELECT l.name AS log, e.position, s.name AS stream, e.version, k.type, "
-            "e.data, e.metadata, e.tags, to_timestamp(e.timestamp / 1000000.0) AS time, e.id FROM {s}.event e JOIN {s}.log l ON l.id = e.log "
-            "JOIN {s}.kind k ON k.log = e.log AND k.id = e.kind LEFT JOIN {s}.stream s ON s.log = e.log AND s.id = e.stream"
+            "e.data, e.metadata, e.tags, to_timestamp(e.timestamp / 1000000.0) AS time, e.id "
+            "FROM {s}.event e JOIN {s}.log l ON l.id = e.log JOIN {s}.kind k ON k.log = e.log AND k.id = e.kind "
+            "LEFT JOIN {s}.stream s ON s.log = e.log AND s.id = e.stream"
         ),
     ),
 )

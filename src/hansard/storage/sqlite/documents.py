@@ -9,6 +9,7 @@ from hansard.appends import Append, Appended
 from hansard.errors import StoreUnusable
 from hansard.events import RecordedEvent
 from hansard.query import Query
+from hansard.storage.port import SQLITE
 from hansard.storage.sqlite import reader
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def put(connection: sqlite3.Connection, collection: str, documents: Mapping[str,
 
 class SqliteTransaction:
     """One transaction of the writer, as the port gives it to a function."""
+
+    dialect = SQLITE
 
     def __init__(self, writer: "Writer", connection: sqlite3.Connection) -> None:
         self._writer = writer

@@ -1,0 +1,29 @@
+"""Where each engine's store of a test lives."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from postgres_server import empty_schema, log_url
+
+ENGINES = ["memory", "file", "postgres"]
+DATABASES = ["file", "postgres"]
+"""Engines that give a connection, and tables of the user's own."""
+
+
+def place_of(engine: str, folder: Path) -> str:
+    """Opened again with the same folder, a place is the same store (but in memory, where each is new)."""
+    folder.mkdir(exist_ok=True)
+    if engine == "memory":
+        return ":memory:"
+    return str(folder / "log.db") if engine == "file" else log_url(folder)
+
+
+@contextmanager
+def database(engine: str, folder: Path) -> Iterator[str]:
+    """A place with room for tables that no other test has made."""
+    if engine == "file":
+        yield place_of(engine, folder)
+        return
+    with empty_schema() as schema:
+        yield f"{place_of(engine, folder)}&options=-c%20search_path%3D{schema}"
