@@ -114,8 +114,11 @@ class Server:
         self._process.wait(30)
         self._process = None
 
+    password = ""
+
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+        user = f"postgres:{self.password}" if self.password else "postgres"
+        return f"postgresql://{user}@127.0.0.1:{self.port}/{database}"
 
     def sql(self, statement: str, *parameters: object, database: str = "postgres") -> list[tuple[object, ...]]:
         with psycopg.connect(self.url(database), autocommit=True) as connection:

@@ -19,6 +19,7 @@ FLOORS = [
     {"storage.conditions"},
     {"storage.memory", "storage.sqlite", "storage.postgres"},
     {"storage.opening"},
+    {"migrating"},
     {"handlers", "subscriptions.tail"},
     {"subscriptions.drivers"},
     {"subscriptions.async_drivers"},

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hansard.errors import InvalidInput as InvalidInput
     from hansard.errors import InvalidType as InvalidType
     from hansard.errors import LeaseLost as LeaseLost
+    from hansard.errors import LogsDiffer as LogsDiffer
     from hansard.errors import NewerFormat as NewerFormat
     from hansard.errors import NotAStore as NotAStore
     from hansard.errors import OlderFormat as OlderFormat
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from hansard.errors import WrongExpectedVersion as WrongExpectedVersion
     from hansard.events import Event as Event
     from hansard.events import RecordedEvent as RecordedEvent
+    from hansard.migrating import migrate as migrate
     from hansard.process_managers import ProcessManager as ProcessManager
     from hansard.processors.consumer import Consumer as Consumer
     from hansard.processors.control import ReaderControl as ReaderControl
@@ -107,6 +109,7 @@ _MODULE_OF = {
             "WaitTimedOut",
             "ProcessorStopped",
             "LeaseLost",
+            "LogsDiffer",
             "InlineFailed",
             "HandlerTimedOut",
             "DefinitionChanged",
@@ -145,6 +148,7 @@ _MODULE_OF = {
         "hansard.query": ("AppendCondition", "Query", "QueryItem"),
         "hansard.storage.port": ("Capability",),
         "hansard.store": ("Store", "open"),
+        "hansard.migrating": ("migrate",),
         "hansard.streams": ("ANY", "NO_STREAM", "STREAM_EXISTS", "ExpectedVersion", "StreamInfo"),
         "hansard.subscriptions.async_drivers": ("AsyncSubscription",),
         "hansard.subscriptions.drivers": ("Subscription",),

@@ -163,9 +163,9 @@ class AsyncStore:
         """See `Store.append_streams`."""
         return await self._append(append_of(checked_parts(appends), condition))
 
-    async def restore(self, events: Iterable[RecordedEvent]) -> Appended:
+    async def restore(self, events: Iterable[RecordedEvent], *, condition: AppendCondition | None = None) -> Appended:
         """See `Store.restore`."""
-        return await self._stored(restored(events))
+        return await self._stored(restored(events, condition))
 
     async def _append(self, append: Append) -> Appended:
         appended = await self._stored(append)

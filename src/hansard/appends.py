@@ -128,7 +128,7 @@ class Appended(msgspec.Struct, frozen=True, eq=False):
         return hash((self.first_position, self.last_position))
 
 
-def restored(events: Iterable[RecordedEvent]) -> Append:
+def restored(events: Iterable[RecordedEvent], condition: AppendCondition | None = None) -> Append:
     """The append that stores recorded events of another log again: same ids, order, timestamps and JSON text."""
     given = tuple(events)
     for event in given:
@@ -136,7 +136,8 @@ def restored(events: Iterable[RecordedEvent]) -> Append:
             raise InvalidType("events", event, "expected RecordedEvent")
     runs = groupby(given, key=lambda event: event.stream)
     parts = tuple(StreamAppend(stream, [_as_event(event) for event in run]) for stream, run in runs)
-    return check_append(Append(parts, timestamps_us=[_checked_time(event.timestamp_us) for event in given]))
+    times = [_checked_time(event.timestamp_us) for event in given]
+    return check_append(Append(parts, condition, timestamps_us=times))
 
 
 def _checked_time(timestamp_us: int) -> int:

@@ -18,6 +18,7 @@ HansardError
 ├── WaitTimedOut (also TimeoutError)    a reader has not come so far within the time allowed
 ├── HandlersFailed (also ExceptionGroup)  the events are stored; one or more handlers raised
 ├── HandlerLoop                         inside HandlersFailed: handlers caused more and more events
+├── LogsDiffer                          a log is not the copy of another one that it should be
 ├── OpenFailed                          the store could not be opened
 │   ├── StoreNotFound
 │   ├── NotAStore
@@ -267,6 +268,12 @@ class HandlerLoop(HansardError):
         )
 
 
+class LogsDiffer(HansardError):
+    """A log is not the beginning of the one that it is to be a copy of."""
+
+    code = "logs-differ"
+
+
 class OpenFailed(HansardError):
     """The store could not be opened."""
 
@@ -397,6 +404,7 @@ EXIT_CODES: Final[dict[str, int]] = {
     "build-not-active": 7,
     "handlers-failed": 4,
     "handler-loop": 4,
+    "logs-differ": 9,
     "open-failed": 5,
     "store-not-found": 5,
     "not-a-store": 5,

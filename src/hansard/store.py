@@ -160,7 +160,7 @@ class Store:
         """
         return self._append(append_of(checked_parts(appends), condition))
 
-    def restore(self, events: Iterable[RecordedEvent]) -> Appended:
+    def restore(self, events: Iterable[RecordedEvent], *, condition: AppendCondition | None = None) -> Appended:
         """Store recorded events of another log, all of them or none: their ids, order, timestamps and JSON text stay,
         positions and versions are those of this log. No handler is called, because nothing new has happened.
 
@@ -172,7 +172,7 @@ class Store:
         >>> old.all("customer-1") == new.all("customer-1")
         True
         """
-        return self._storage.append(restored(events))
+        return self._storage.append(restored(events, condition))
 
     def _append(self, append: Append) -> Appended:
         appended = self._storage.append(append)

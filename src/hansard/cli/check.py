@@ -5,7 +5,7 @@ import sys
 import click
 
 from hansard.cli.options import store_argument
-from hansard.cli.output import format_options, print_json, wants_json
+from hansard.cli.output import format_options, print_json, shown_place, wants_json
 from hansard.store import open
 
 PROBLEMS_FOUND = 9
@@ -23,13 +23,13 @@ def check(place: str, as_json: bool | None) -> None:
         problems = store.check()
         head = store.head() if not problems else None
     if wants_json(as_json):
-        print_json({"store": place, "is_whole": not problems, "events": head, "problems": problems})
+        print_json({"store": shown_place(place), "is_whole": not problems, "events": head, "problems": problems})
     elif problems:
         for problem in problems:
             click.echo(problem)
-        click.echo(f"{place}: {len(problems)} problems found", err=True)
+        click.echo(f"{shown_place(place)}: {len(problems)} problems found", err=True)
     else:
-        click.echo(f"{place}: {head:,} events, every invariant holds")
+        click.echo(f"{shown_place(place)}: {head:,} events, every invariant holds")
     sys.exit(PROBLEMS_FOUND if problems else 0)
 
 
@@ -42,6 +42,6 @@ def backup(place: str, target: str, as_json: bool | None) -> None:
     with open(place, read_only=True) as store:
         head = store.backup(target)
     if wants_json(as_json):
-        print_json({"store": place, "target": target, "events": head})
+        print_json({"store": shown_place(place), "target": target, "events": head})
     else:
         click.echo(f"{target}: {head:,} events copied")

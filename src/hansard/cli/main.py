@@ -10,9 +10,11 @@ from hansard import __version__
 from hansard.cli.append import append
 from hansard.cli.bench import bench
 from hansard.cli.check import backup, check
+from hansard.cli.copy import copy
 from hansard.cli.dead_letters import dead_letters
 from hansard.cli.demo import demo
 from hansard.cli.importing import export, import_
+from hansard.cli.migrate import migrate
 from hansard.cli.projections import projections
 from hansard.cli.read import read, tail
 from hansard.cli.readers import readers
@@ -34,12 +36,13 @@ _EPILOG = (
 def hansard(debug: bool) -> None:
     """The event store for Python: store events, read them back in order, react when one has been stored.
 
-    STORE is the path of a store's file. On a terminal results are tables, in a pipe JSON lines (--json or --table decide).
+    STORE is the path of a store's file, or postgresql://host/database?log=NAME. On a terminal results are tables, in a pipe
+    JSON lines (--json or --table decide).
     """
 
 
 COMMANDS = (
-    demo, append, read, tail, streams, stats, import_, export, check, backup, bench,
+    demo, append, read, tail, streams, stats, import_, export, copy, check, backup, migrate, bench,
     run_, readers, projections, dead_letters, timers,
 )  # fmt: skip
 for command in COMMANDS:

@@ -1,5 +1,6 @@
 """What people and programs see: tables on a terminal, JSON lines in a pipe."""
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 _DATA_CHARS = 200
 _PIPE_COLUMNS = 160
 _COLUMN_MIN = 8
+_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)[^&]+")
 
 
 def format_options(command: CommandT) -> CommandT:
@@ -110,6 +112,23 @@ def event_line(event: RecordedEvent) -> str:
     position, stream, version, type, time, data = event_row(event)
     place = f"{stream} {version}  " if stream else ""
     return visible(f"{position:>8}  {time}  {place}{type}  {data}")
+
+
+def shown_place(place: str) -> str:
+    """A store's place without its password."""
+    return _PASSWORD.sub("…", place)
+
+
+def position_bar() -> Progress:
+    """A bar with positions, rate and time left, on stderr; silent where stderr is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:,.0f} of {task.total:,.0f} events, {task.fields[rate]:,.0f}/s"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
 
 
 def progress_bar() -> Progress:

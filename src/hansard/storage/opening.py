@@ -11,6 +11,9 @@ DURABILITIES: Final = {"fsync": "FULL", "page-cache": "NORMAL"}
 """What an acknowledgement may promise, and SQLite's word for it."""
 
 
+_NEEDS_PSYCOPG: Final = "PostgreSQL needs psycopg; install it with: pip install 'hansard[postgres]'"
+
+
 def open_storage(
     place: str | os.PathLike[str], *, read_only: bool = False, must_exist: bool = False, durability: str = "fsync"
 ) -> Storage:
@@ -47,9 +50,20 @@ def _open_postgres(url: str, *, read_only: bool, must_exist: bool, durability: s
         from hansard.storage.postgres.address import parse  # an engine is imported on demand
         from hansard.storage.postgres.storage import PostgresStorage
     except ImportError as error:
-        raise OpenFailed(f"{url.partition('?')[0]}: needs psycopg; install it with: pip install 'hansard[postgres]'") from error
+        raise OpenFailed(_NEEDS_PSYCOPG) from error
     is_relaxed = durability != "fsync"
     return PostgresStorage(parse(url), read_only=read_only, must_exist=must_exist, is_relaxed=is_relaxed)
+
+
+def migrate_storage(url: str, *, plan: bool, writer: str | None, reader: str | None) -> list[str]:
+    """See hansard.migrate."""
+    if not isinstance(url, str) or not url.startswith(("postgresql://", "postgres://")):
+        raise InvalidInput("url", url, "only a database has a schema to migrate: expected postgresql://…; a file upgrades itself")
+    try:
+        from hansard.storage.postgres.migrating import migrate  # an engine is imported on demand
+    except ImportError as error:
+        raise OpenFailed(_NEEDS_PSYCOPG) from error
+    return migrate(url, plan=plan, writer=writer, reader=reader)
 
 
 def _path(place: str) -> str:

@@ -38,7 +38,7 @@ _ResultT = TypeVar("_ResultT")
 
 # Every query of ours has an index that gives its rows in order; statistics of an hour ago must not say otherwise.
 _READER_SETTINGS = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET jit = off"
-# A writer that has vanished with the log's lock must not hold it for the two hours that TCP allows, nor one that is asleep for ever.
+# A writer that has vanished with the log's lock must not hold it for the two hours that TCP allows, nor a sleeping one for ever.
 _WRITER_SETTINGS = (
     f"SET lock_timeout = '{BUSY_TIMEOUT_S:g}s'; SET jit = off; SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2; "
     "SET tcp_keepalives_count = 3; SET idle_in_transaction_session_timeout = '60s'"
@@ -237,7 +237,9 @@ def named(shown: str, error: psycopg.Error) -> HansardError:
         return StorageFailed(f"{shown}: {text}; the schema has changed since the store was opened")
     if isinstance(error, errors.DataCorrupted | errors.IndexCorrupted):
         return StoreCorrupt(f"{shown}: {text}; run: hansard check")
-    if isinstance(error, psycopg.OperationalError):
+    if isinstance(error, errors.DeadlockDetected | errors.SerializationFailure):
+        return StoreBusy(f"{shown}: the transaction and another one waited for each other ({text}); nothing was stored")
+    if isinstance(error, psycopg.OperationalError) and (error.sqlstate or "08").startswith(("08", "57P")):
         return StorageFailed(f"{shown}: the server cannot be reached, or has ended the connection ({text})")
     return StorageFailed(f"{shown}: {text}")
 

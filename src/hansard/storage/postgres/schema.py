@@ -1,4 +1,4 @@
-"""The tables, their migrations, and what roles may do with them.
+"""The tables, the migrations that make them, and what must hold before a log is opened.
 
 A log needs five things: the events in order, a stream's events by version, an event by its id, events by kind, and events by
 tag. Each is one table or index below. The log's id leads every key. `{s}` stands for the schema's name.
@@ -7,7 +7,6 @@ tag. Each is one table or index below. The log's id leads every key. `{s}` stand
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
-import psycopg
 from psycopg import errors
 
 from hansard.errors import NewerFormat, OlderFormat, StoreNotFound, StoreReadOnly
@@ -95,18 +94,6 @@ _BOOK = (
     "(number int4 PRIMARY KEY, title text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
 )
 
-_FOR_READERS = (
-    "GRANT USAGE ON SCHEMA {s} TO {role}",
-    "GRANT SELECT ON ALL TABLES IN SCHEMA {s} TO {role}",
-)
-# Nothing that is in the log may be changed or deleted, not even by those who append.
-_FOR_WRITERS = (
-    *_FOR_READERS,
-    "GRANT INSERT ON {s}.log, {s}.stream, {s}.kind, {s}.event, {s}.tag, {s}.collection TO {role}",
-    "GRANT UPDATE (head, last_us, streams, kinds) ON {s}.log TO {role}",
-    "GRANT INSERT, UPDATE, DELETE ON {s}.document, {s}.writer TO {role}",
-)
-
 _OLD_WRITERS = "DELETE FROM {s}.writer WHERE log = $1 AND seen < now() - interval '7 days'"
 
 
@@ -116,11 +103,14 @@ def qualified(statement: str, schema: str) -> str:
 
 def found(connection: Connection, schema: str) -> int:
     """The number of the last migration that was done; 0 if there is no schema."""
-    (table,) = connection.execute("SELECT to_regclass(%s)", (f'"{schema}".migration',)).fetchone() or (None,)
-    if table is None:
+    if not _has_book(connection, schema):
         return 0
     (number,) = connection.execute(qualified("SELECT coalesce(max(number), 0) FROM {s}.migration", schema)).fetchone() or (0,)
     return int(number)
+
+
+def _has_book(connection: Connection, schema: str) -> bool:
+    return _one(connection, "SELECT to_regclass(%s) IS NOT NULL", f'"{schema}".migration')
 
 
 def plan(number: int, schema: str, migrations: tuple[Migration, ...] = MIGRATIONS) -> list[str]:
@@ -148,7 +138,8 @@ def migrate(database: Database, migrations: tuple[Migration, ...] = MIGRATIONS) 
 
 
 def _migrate_within(connection: Connection, database: Database, schema: str, migrations: tuple[Migration, ...]) -> list[str]:
-    if not found(connection, schema):
+    # Nothing of the table may be read before it is locked: two readers that both want to lock it would wait for each other.
+    if not _has_book(connection, schema):
         connection.execute(qualified("CREATE SCHEMA IF NOT EXISTS {s}", schema))
         connection.execute(qualified(_BOOK, schema))
     connection.execute(qualified("LOCK TABLE {s}.migration IN ACCESS EXCLUSIVE MODE", schema))
@@ -158,16 +149,6 @@ def _migrate_within(connection: Connection, database: Database, schema: str, mig
     for statement in statements:
         connection.execute(statement)
     return statements
-
-
-def grant(connection: Connection, schema: str, *, writer: str | None = None, reader: str | None = None) -> None:
-    """Let roles write, and only read."""
-    with connection.transaction():
-        for role, statements in ((writer, _FOR_WRITERS), (reader, _FOR_READERS)):
-            if role is not None:
-                name = psycopg.sql.Identifier(role).as_string(connection)
-                for statement in statements:
-                    connection.execute(qualified(statement, schema).replace("{role}", name))
 
 
 def prepare(database: Database, connection: Connection, *, may_create: bool) -> int:
