@@ -71,12 +71,12 @@ class Server:
         if data is None:
             run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
         self.port = _free_port()
-        self._settings = settings or {}
+        self.settings = settings or {}
         self._process: subprocess.Popen[bytes] | None = None
         atexit.register(self.stop)
 
     def start(self) -> "Server":
-        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "", **self._settings}
+        settings = {"listen_addresses": "127.0.0.1", "port": str(self.port), "unix_socket_directories": "", **self.settings}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         command = [binaries() / "postgres", "-D", self.data, *options]
         with open(self.data / "server.log", "ab") as log:
@@ -137,7 +137,8 @@ def shared_url() -> str:
     """A database of its own on the server that all tests of this process share."""
     given = os.environ.get("HANSARD_TEST_POSTGRES")
     name = f"hansard_test_{uuid4().hex[:12]}"
-    admin = given or Server().start().url()
+    # What these tests are about does not depend on the disk; those about crashes have servers of their own.
+    admin = given or Server(settings={"fsync": "off", "full_page_writes": "off"}).start().url()
     with psycopg.connect(admin, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name} ENCODING UTF8 TEMPLATE template0")
     if given:

@@ -5,23 +5,29 @@ import json
 import os
 import pty
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
+import psycopg
 import pytest
 
 import hansard
 from hansard import Event
 from hansard.testing.invariants import assert_log_holds
+from places import DATABASES, place_of
+from postgres_server import log_url, shared_url
 
 COMMAND = [sys.executable, "-m", "hansard"]
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> str:
-    place = str(tmp_path / "log.db")
+@pytest.fixture(params=DATABASES)
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    place = place_of(request.param, tmp_path)
     with hansard.open(place) as store:
         for number in range(3):
             store.append(f"order-{number}", [Event("placed", {"n": number}, tags={"vip"}), Event("paid")])
@@ -180,10 +186,14 @@ def test_import_reports_bad_records_and_goes_on(tmp_path: Path) -> None:
 
 def test_check_finds_damage_and_ends_with_9(place: str) -> None:
     """A script could not tell a damaged store from a whole one."""
-    import sqlite3
-
-    connection = sqlite3.connect(place)
-    connection.execute("UPDATE event SET data = '1' WHERE position = 2")
+    with hansard.open(place) as store:
+        log = store._storage._log if place.startswith("postgresql:") else None
+    if log is None:
+        connection: Any = sqlite3.connect(place)
+        connection.execute("UPDATE event SET data = '{' WHERE position = 2")
+    else:
+        connection = psycopg.connect(place.partition("?")[0])
+        connection.execute(f"UPDATE hansard.event SET data = '{{' WHERE log = {log} AND position = 2")
     connection.commit()
     connection.close()
     (report,) = lines(run("check", place, code=9))
@@ -194,10 +204,51 @@ def test_check_finds_damage_and_ends_with_9(place: str) -> None:
 def test_backup_copies(place: str, tmp_path: Path) -> None:
     """People could not keep a second copy."""
     copy = str(tmp_path / "copy.db")
+    if place.startswith("postgresql:"):
+        refusal = subprocess.run([*COMMAND, "backup", place, copy], capture_output=True, text=True)
+        assert (refusal.returncode, refusal.stdout) == (6, "")
+        assert refusal.stderr == "hansard: the PostgreSQL engine has no online backup; use pg_dump, or hansard copy\n"
+        return
     (report,) = lines(run("backup", place, copy))
     assert report["events"] == 7
     with hansard.open(place) as old, hansard.open(copy) as new:
         assert list(old.read()) == list(new.read())
+
+
+def test_copy_brings_a_log_to_another_engine_and_goes_on(place: str, tmp_path: Path) -> None:
+    """A team that outgrows one file could not move."""
+    target = str(tmp_path / "target.db") if place.startswith("postgresql:") else log_url(tmp_path / "target")
+    (report,) = lines(run("copy", place, target))
+    assert (report["copied"], report["events"]) == (7, 7)
+    run("append", place, "a-1", "happened")
+    (report,) = lines(run("copy", place, target))
+    assert (report["copied"], report["events"]) == (1, 8)
+    assert run("export", place) == run("export", target)
+    following = subprocess.Popen([*COMMAND, "copy", "--follow", place, target], stdout=subprocess.PIPE, text=True)
+    run("append", place, "a-1", "happened")
+    with hansard.open(target) as store:
+        assert store.wait(8, 20) == 9
+    following.send_signal(signal.SIGINT)
+    told, _ = following.communicate(timeout=20)
+    assert (following.returncode, lines(told)[0]["events"]) == (0, 9)
+    run("append", target, "b-1", "elsewhere")
+    run("append", place, "a-1", "happened")
+    run("copy", place, target, code=9)
+
+
+def test_migrate_makes_a_schema_and_shows_its_plan() -> None:
+    """A team could not see what would be done to its database, nor do it when it wants."""
+    url = f"{shared_url()}?schema=of_cli_{uuid4().hex[:8]}"
+    plan = run("migrate", url, "--plan")
+    assert "CREATE SCHEMA" in plan
+    assert plan.count(";\n") == len(plan.splitlines())
+    run("streams", url, code=5)
+    (told,) = lines(run("migrate", url))
+    assert [f"{statement};" for statement in told["statements"]] == plan.splitlines()  # type: ignore[attr-defined]
+    assert "is up to date" in run("migrate", url, "--table")
+    run("append", url, "a-1", "happened")
+    assert "secret" not in run("check", url.replace("postgres@", "postgres:secret@"), "--table")
+    run("migrate", "log.db", code=2)
 
 
 def test_the_demo_stores_a_repository_s_history(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 import hansard
 from hansard import Event, Timer
+from places import DATABASES, database
 
 COMMAND = [sys.executable, "-m", "hansard"]
 
@@ -46,17 +48,20 @@ def made():
 """
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> str:
+@pytest.fixture(params=DATABASES)
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A store beside the module that reacts, in the folder of the test's commands."""
     (tmp_path / "shop.py").write_text(APP)
-    with hansard.open(tmp_path / "log.db") as store:
-        for number in range(6):
-            store.add(f"order-{number % 3}", "placed", {"amount": number})
-    return str(tmp_path / "log.db")
+    monkeypatch.chdir(tmp_path)
+    with database(request.param, tmp_path) as place:
+        with hansard.open(place) as store:
+            for number in range(6):
+                store.add(f"order-{number % 3}", "placed", {"amount": number})
+        yield place
 
 
 def run(place: str, *arguments: str, code: int = 0) -> str:
-    ran = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, cwd=Path(place).parent)
+    ran = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
     assert ran.returncode == code, ran.stderr
     assert "Traceback" not in ran.stderr
     return ran.stdout if code == 0 else ran.stderr
@@ -155,9 +160,7 @@ def test_timers_are_listed_cancelled_and_fired(place: str) -> None:
 
 def test_run_stays_live_until_it_is_interrupted(place: str) -> None:
     """A service would end by itself, or could not be stopped cleanly."""
-    process = subprocess.Popen(
-        [*COMMAND, "run", place, "--app", "shop:first"], cwd=Path(place).parent, stderr=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([*COMMAND, "run", place, "--app", "shop:first"], stderr=subprocess.PIPE, text=True)
     with hansard.open(place) as store:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -205,6 +208,7 @@ def test_run_ends_when_a_processor_stops(place: str) -> None:
         (["projections", "diff", "PLACE", "totals", "1", "2"], "has builds 1"),
     ],
 )
+@pytest.mark.parametrize("place", ["file"], indirect=True)  # what is bad is found before, or beyond, the engine
 def test_bad_commands_get_one_line(place: str, arguments: list[str], words: str) -> None:
     """A person would get a traceback, or nothing."""
     run(place, "run", place, "--app", "shop:first", "--until-caught-up")
@@ -218,7 +222,8 @@ def test_bad_commands_get_one_line(place: str, arguments: list[str], words: str)
 )
 def test_a_store_that_is_not_there_is_not_made(place: str, arguments: list[str]) -> None:
     """A typing error in a path would leave an empty store."""
-    other = str(Path(place).parent / "other.db")
     command = arguments[:1] if arguments[0] == "run" else arguments[:2]
-    assert "there is no store here" in run(place, *command, other, *arguments[len(command) :], code=5)
-    assert not Path(other).exists()
+    is_url = place.startswith("postgresql:")
+    other, words = (place.replace("log=", "log=x"), "no log") if is_url else ("other.db", "there is no store here")
+    for _ in range(2):
+        assert words in run(place, *command, other, *arguments[len(command) :], code=5)

@@ -437,3 +437,17 @@ def test_the_password_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(hansard.OpenFailed) as caught:
         hansard.open("postgresql://me:secret@127.0.0.1:1/db?log=x&password=secret")
     assert "secret" not in str(caught.value)
+
+
+def test_relaxed_durability_is_named(server: Server) -> None:
+    """An acknowledgement would promise more than it holds."""
+    with hansard.open(server.url()) as store:
+        assert store.durability == "fsync: on the server's disk before acknowledged (synchronous_commit=on)"
+    with hansard.open(server.url(), durability="page-cache") as store:
+        assert "not of the server" in store.durability
+        assert store._storage._writer._connection.execute("SHOW synchronous_commit").fetchone() == ("off",)
+    server.stop()
+    server.settings["fsync"] = "off"
+    server.start()
+    with hansard.open(server.url()) as store:
+        assert store.durability == "none: the server runs with fsync=off"

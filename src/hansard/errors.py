@@ -352,7 +352,10 @@ class CapabilityMissing(StoreUnusable):
         self.capability, self.engine = capability, engine
 
     def __str__(self) -> str:
-        return f"the {self.engine} engine has no {self.capability}"
+        return f"the {self.engine} engine has no {self.capability}{_INSTEAD.get((self.engine, self.capability), '')}"
+
+
+_INSTEAD: Final = {("PostgreSQL", "online backup"): "; use pg_dump, or hansard copy"}
 
 
 class StorageFailed(HansardError):

@@ -77,7 +77,7 @@ def _counted(store: Store, place: str) -> dict[str, object]:
         "streams": len(lengths),
         "types": len(types),
         "categories": len(categories),
-        "bytes": Path(place).stat().st_size,
+        "bytes": Path(place).stat().st_size if Path(place).is_file() else None,
         "first_timestamp": first_time,
         "last_timestamp": last_time and last_time[1].timestamp,
         "durability": store.durability,

@@ -37,27 +37,28 @@ class PostgresStorage:
         clock_us: Callable[[], int] = now_us,
     ) -> None:
         self._database = Database(address, read_only=read_only, is_relaxed=is_relaxed)
-        self._log, self.durability = self._prepare(may_create=not must_exist)
+        connection = self._database.connect()
+        try:
+            with translated(self._database.shown):
+                self._log = schema.prepare(self._database, connection, may_create=not must_exist)
+                self.durability = _durability(connection)
+                if not read_only:
+                    schema.forget_old_writers(connection, address.schema, self._log)
+        except BaseException:
+            connection.close()
+            raise
         self._reader = Reader(address.schema, self._log)
         self._documents = Documents(address.schema, self._log)
         self._readers = Readers(self._database, self._reader.forget)
-        self._writer = None if read_only else Writer(self._database, self._log, clock_us=clock_us)
+        self._writer: Writer | None = None
+        if read_only:
+            connection.close()
+        else:
+            self._writer = Writer(self._database, connection, self._log, clock_us=clock_us)
         self._commits = None if self._writer is None else GroupCommit(self._write_group)
         self._checkers = conditions.Checkers(lambda ticket: self._checked_to(ticket.append))
         self._bell = Bell(self._database, self._log)
         self._is_closed = False
-
-    def _prepare(self, *, may_create: bool) -> tuple[int, str]:
-        """The log's id, and what an acknowledgement promises."""
-        connection = self._database.connect()
-        try:
-            with translated(self._database.shown):
-                log = schema.prepare(self._database, connection, may_create=may_create)
-                if not self._database.is_read_only:
-                    schema.forget_old_writers(connection, self._database.address.schema, log)
-                return log, _durability(connection)
-        finally:
-            connection.close()
 
     # Appending
 
@@ -160,7 +161,7 @@ class PostgresStorage:
         return self._readers.read(lambda connection: check.problems(connection, self._database.address.schema, self._log))
 
     def backup(self, target: str) -> int:
-        raise CapabilityMissing(Capability.BACKUP, "PostgreSQL; use pg_dump, or: hansard copy")
+        raise CapabilityMissing(Capability.BACKUP, "PostgreSQL")
 
     def close(self) -> None:
         if self._is_closed:

@@ -73,7 +73,7 @@ class _OutcomeOpen(Exception):
 
 
 class Writer:
-    def __init__(self, database: Database, log: int, *, clock_us: Callable[[], int]) -> None:
+    def __init__(self, database: Database, connection: Connection, log: int, *, clock_us: Callable[[], int]) -> None:
         schema = database.address.schema
         self._database, self._log, self._clock_us = database, log, clock_us
         self._id = str(uuid4())
@@ -89,7 +89,8 @@ class Writer:
         self._unstored: list[tuple[Append, Appended]] = []
         self._overlay: list[RecordedEvent] = []
         self._is_warned = False
-        self._connection = self._connected()
+        self._connection = connection
+        connection.add_notice_handler(self._note)
 
     @property
     def head(self) -> int:
@@ -215,11 +216,6 @@ class Writer:
         self._overlay.clear()
         self._known = {}
 
-    def _connected(self) -> Connection:
-        connection = self._database.connect()
-        connection.add_notice_handler(self._note)
-        return connection
-
     def _note(self, diagnostic: errors.Diagnostic) -> None:
         # 01000 comes with a commit whose wait for a standby was cancelled: it is stored here, and perhaps nowhere else.
         self._is_warned = self._is_warned or diagnostic.sqlstate == "01000"
@@ -229,7 +225,8 @@ class Writer:
         self._connection.close()
         while True:
             try:
-                self._connection = self._connected()
+                self._connection = self._database.connect()
+                self._connection.add_notice_handler(self._note)
                 return
             except (OpenFailed, StorageFailed) as error:
                 if time.monotonic() < deadline:
