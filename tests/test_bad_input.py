@@ -1,19 +1,22 @@
 """Bad input, through every face: one clear error that names the field, and an unchanged store."""
 
 import asyncio
+import io
 import json
 import math
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 import hansard
 from hansard import ANY, AppendCondition, Event, HansardError, Query, QueryItem, StreamAppend
 from hansard import limits as bounds
+from hansard.cli import main
 
 LONG = "x" * (bounds.NAME_CHARS_MAX + 1)
 NESTED: list[Any] = []
@@ -251,15 +254,9 @@ COMMANDS: list[tuple[list[str], int, str]] = [
 def words(place: Path, tmp_path: Path) -> dict[str, str]:
     other, text = tmp_path / "other.db", tmp_path / "text.txt"
     text.write_text("These are my notes, and no database at all. " * 50)
-    subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('CREATE TABLE t (x)')",
-            other,
-        ],
-        check=True,
-    )
+    connection = sqlite3.connect(other)
+    connection.execute("CREATE TABLE t (x)")
+    connection.close()
     return {"place": str(place), "folder": str(tmp_path), "text": str(text), "other": str(other)}
 
 
@@ -273,10 +270,33 @@ def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", "hansard", *arguments], capture_output=True, text=True, **options)
 
 
+class Ran(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run_here(arguments: list[str], folder: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Ran:
+    """The same in this process, which spares the start of sixty others."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["hansard", *arguments])
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
+    with pytest.raises(SystemExit) as ended:
+        main.run()
+    return Ran(int(ended.value.code or 0), *capfd.readouterr())
+
+
 @pytest.mark.parametrize(("arguments", "code", "word"), COMMANDS, ids=[f"{n}-{row[0][0]}" for n, row in enumerate(COMMANDS)])
-def test_the_command_line_refuses_it(arguments: list[str], code: int, word: str, words: dict[str, str]) -> None:
+def test_the_command_line_refuses_it(
+    arguments: list[str],
+    code: int,
+    word: str,
+    words: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     """The command line would show a traceback, or go on with bad input."""
-    ran = run(*[filled(argument, words) for argument in arguments], cwd=words["folder"])
+    ran = run_here([filled(argument, words) for argument in arguments], words["folder"], monkeypatch, capfd)
     assert (ran.returncode, ran.stdout) == (code, ""), ran.stderr
     assert ran.stderr.startswith("hansard: ")
     assert ran.stderr.count("\n") == 1, ran.stderr
