@@ -24,7 +24,7 @@ def main() -> int:
     arguments = sys.argv[1:] or ["--help"]
     if arguments[0] == "test":
         prepare("test")
-        return run("-m", "pytest", *(arguments[1:] or ["-q", "-n", "2", "--dist", "worksteal"]))
+        return run("-m", "pytest", *(arguments[1:] or ["-q", "-n", "3", "--dist", "worksteal"]))
     prepare("")
     if arguments == ["demo"]:
         arguments += ["--repository", str(HERE)]

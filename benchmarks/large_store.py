@@ -14,8 +14,8 @@ from hansard import Event, StreamAppend
 BLOCK = 100_000
 
 
-def make(path: Path, size: int) -> None:
-    with hansard.open(path, durability="page-cache") as store:
+def make(place: str | Path, size: int) -> None:
+    with hansard.open(place, durability="page-cache") as store:
         number = 0
         for block in range(size // BLOCK):
             for group in range(100):

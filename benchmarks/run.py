@@ -13,6 +13,7 @@ import concurrent_appends
 import conditions
 import large_store
 import memory_engine
+import postgres
 import reacting
 import reads
 import results
@@ -26,6 +27,7 @@ QUESTIONS = {
     "conditions": conditions,
     "memory_engine": memory_engine,
     "reacting": reacting,
+    "postgres": postgres,
 }
 NEED_LARGE = {"reads", "conditions"}
 
