@@ -16,11 +16,9 @@ _SHORT_RANGE = 256
 """Events that a condition may look at inside the writer's transaction; a longer range is looked at beforehand."""
 
 
-def checked_to(condition: AppendCondition, head: int, first_match: Callable[[int], int | None]) -> int:
-    """Up to where the log holds nothing that fails the condition. `first_match(after)` looks at what stands up to the head."""
-    if head - condition.after <= _SHORT_RANGE:
-        return 0
-    return head if first_match(condition.after) is None else 0
+def is_short(condition: AppendCondition, head: int) -> bool:
+    """Whether the range up to a head, if one is known, is left to the writer's transaction."""
+    return 0 < head <= condition.after + _SHORT_RANGE
 
 
 class Checkers:

@@ -57,8 +57,8 @@ class Lookups(Protocol):
 
     def stream_id(self, name: str) -> int | None: ...
 
-    def count(self, tag: str, after: int, bound: int) -> int:
-        """Events with a tag after a position, counted up to a bound."""
+    def counts(self, tags: Sequence[str], after: int, bound: int) -> dict[str, int]:
+        """Events with each tag after a position, counted up to a bound."""
 
 
 def paths_of(look: Lookups, query: Query, after: int) -> list[Path]:
@@ -89,7 +89,7 @@ def _kind_or_tag_path(
         return []
     if tags:
         rarest = _rarest(look, tags, after)
-        return [] if rarest is None else [Path(rarest, tuple(tag for tag in tags if tag != rarest), None, kinds)]
+        return [Path(rarest, tuple(tag for tag in tags if tag != rarest), None, kinds)]
     if kinds is None or len(kinds) > kind_paths_max:
         return [Path(kinds=kinds)]
     return [Path(kinds=(kind,)) for kind in kinds]
@@ -102,19 +102,16 @@ def _stream_path(look: Lookups, name: str, kinds: tuple[int, ...] | None, tags: 
     return [] if stream is None else [Path(None, tuple(sorted(tags)), stream, kinds)]
 
 
-def _rarest(look: Lookups, tags: Sequence[str], after: int) -> str | None:
-    """The tag with the fewest events; None if one of them has none after the position.
-
-    Any choice is right, the rarest is the fastest. So counts are bounded, and remembered for a while.
-    """
+def _rarest(look: Lookups, tags: Sequence[str], after: int) -> str:
+    """The tag with the fewest events. Any choice is right, the rarest is the fastest: so counts are bounded, and remembered for
+    a while."""
     if len(tags) == 1:
         return tags[0]
     if (rarest := look.tag_counts.rarest(tags)) is not None:
         return rarest
     counts = _counts(look, tags, after)
-    if not all(counts.values()):
-        return None
-    look.tag_counts.learn(counts)
+    if all(counts.values()):
+        look.tag_counts.learn(counts)
     return min(tags, key=counts.__getitem__)
 
 
@@ -122,10 +119,7 @@ def _counts(look: Lookups, tags: Sequence[str], after: int) -> dict[str, int]:
     """Events of each tag after a position, counted up to a bound that grows until the fewest are known, or one has none."""
     counts: dict[str, int] = {}
     for bound in _COUNTS:
-        for tag in tags:
-            counts[tag] = look.count(tag, after, bound)
-            if not counts[tag]:
-                return counts
+        counts = look.counts(tags, after, bound)
         if min(counts.values()) < bound:
             break
     return counts

@@ -166,19 +166,20 @@ class Readers:
         deadline = time.monotonic() + BUSY_TIMEOUT_S
         pool = self._opened()
         while True:
+            was_lost = False
             try:
                 with pool.connection() as connection:
                     try:
                         return work(connection)
                     except psycopg.Error:
-                        is_lost = connection.closed or connection.broken
+                        was_lost = is_lost(connection)
                         raise
             except PoolTimeout as error:
                 raise StorageFailed(f"{self._database.shown}: no connection within {BUSY_TIMEOUT_S:g} s ({error})") from error
             except psycopg.Error as error:
                 if self._is_closed:
                     raise StoreClosed("the store is closed; open it again") from error
-                if not is_lost or time.monotonic() > deadline:
+                if not was_lost or time.monotonic() > deadline:
                     raise named(self._database.shown, error) from error
                 self._on_loss()
             time.sleep(0.02)

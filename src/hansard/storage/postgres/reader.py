@@ -51,6 +51,9 @@ _CARRIES = "(SELECT 1 FROM {s}.tag o WHERE o.log = $1 AND o.tag = {tag} AND o.po
 _FIRST = "SELECT min(position + 0) FROM ({positions}) p LIMIT $4"
 _FIRST_IN_ORDER = "SELECT position FROM ({positions}) p ORDER BY position LIMIT $4"
 
+# Where nothing can match. Parameters: as before; a statement must use what it is given.
+_NOWHERE = "SELECT NULL::int8 WHERE num_nulls($1::int8, $2::int8, $3::int8, $4::int8) = 4"
+
 # One stream in the order of versions, which is that of positions. Parameters: as before.
 _STREAM_IN_ORDER = "SELECT position FROM ({positions} ORDER BY version {direction} LIMIT $4) s"
 
@@ -70,7 +73,13 @@ _TYPE_AT = (
 _HEAD = "SELECT head, last_us, streams, kinds FROM {s}.log WHERE id = $1"
 _KINDS = "SELECT id, type, category FROM {s}.kind WHERE log = $1 AND id > $2 ORDER BY id"
 _STREAM_ID = "SELECT id FROM {s}.stream WHERE log = $1 AND name = $2"
-_COUNT = "SELECT count(*) FROM (SELECT 1 FROM {s}.tag WHERE log = $1 AND tag = $2 AND position > $3 LIMIT $4) t"
+_COUNTS = (
+    "SELECT t, (SELECT count(*) FROM (SELECT 1 FROM {s}.tag WHERE log = $1 AND tag = t AND position > $3 LIMIT $4) c) "
+    "FROM unnest($2::text[]) t"
+)
+
+# The head row, and in the same moment the first position of paths of tags and kinds. Parameters: log, after, before, limit, ….
+_HEAD_AND_FIRST = "SELECT head, last_us, streams, kinds, ({first}) FROM {s}.log WHERE id = $1"
 
 # Streams in the order of their names. Rides on the unique index of stream (log, name), then event_by_version.
 _STREAMS = (
@@ -167,14 +176,28 @@ class Reader:
             return None
         if query.is_everything:
             return after + 1
-        firsts: list[int] = []
-        for path in paths.paths_of(_Lookups(self, connection.own, head), query, after):
-            positions, parameters = self._positions([path])
-            sql = (_FIRST_IN_ORDER if path.is_in_order else _FIRST).replace("{positions}", positions)
-            row = connection.own.row(sql, (self._log, after, head.position + 1, 1, *parameters))
-            if row is not None and row[0] is not None:
-                firsts.append(row[0])
-        return min(firsts, default=None)
+        first, parameters = self._first(paths.paths_of(_Lookups(self, connection.own, head), query, after))
+        row = connection.own.row(first, (self._log, after, head.position + 1, 1, *parameters))
+        return None if row is None else row[0]
+
+    def head_and_first_match(self, connection: Connection, query: Query, *, after: int) -> tuple[Head, int | None]:
+        """The head, and the first position after `after` of an event that matches, up to it. One statement, if it can be."""
+        if query.is_everything or any(item.stream is not None or item.category is not None for item in query.items):
+            head = self.head(connection)
+            return head, self.first_match(connection, query, after=after, head=head)
+        own, known, has_types = connection.own, Head(0, 0, 0, 0), any(item.types for item in query.items)
+        while True:
+            # Looked up before the moment of the statement: which tag is rarest need not be right, and kinds only grow in number.
+            found = paths.paths_of(_Lookups(self, own, known), query, after)
+            first, parameters = self._first(found)
+            sql = self._sql(_HEAD_AND_FIRST).replace("{first}", first)
+            row = own.row(sql, (self._log, after, POSITION_MAX, 1, *parameters))
+            if row is None:
+                return known, None
+            head = Head(*row[:4])
+            if not has_types or head.kinds <= len(self.kinds):
+                return head, row[4]
+            known = head  # an event of a kind that was not known may have come
 
     def read_stream(
         self, connection: Connection, stream: str, *, after_version: int, before_version: int | None, backwards: bool, limit: int
@@ -219,15 +242,18 @@ class Reader:
 
     # Paths in SQL. The first parameters are always the log, after, before and limit.
 
-    def _positions(self, found: Sequence[Path]) -> tuple[str, tuple[object, ...]]:
-        parameters: list[object] = []
+    def _positions(self, found: Sequence[Path]) -> tuple[str, list[object]]:
+        marks = _Marks()
+        return " UNION ALL ".join([self._sql(_arm(path, marks)) for path in found]), marks.values
 
-        def mark(value: object) -> str:
-            parameters.append(value)
-            return f"${len(parameters) + 4}"
-
-        arms = [self._sql(_arm(path, mark)) for path in found]
-        return " UNION ALL ".join(arms), tuple(parameters)
+    def _first(self, found: Sequence[Path]) -> tuple[str, list[object]]:
+        """The first position of all paths."""
+        marks = _Marks()
+        firsts = [
+            (_FIRST_IN_ORDER if path.is_in_order else _FIRST).replace("{positions}", self._sql(_arm(path, marks)))
+            for path in found
+        ]
+        return f"SELECT least(NULL::int8, {', '.join(f'({first})' for first in firsts)})" if firsts else _NOWHERE, marks.values
 
 
 def _arm(path: Path, mark: Callable[[object], str]) -> str:
@@ -252,6 +278,17 @@ def _arm(path: Path, mark: Callable[[object], str]) -> str:
     return f"SELECT position FROM {{s}}.{table} WHERE {' '.join(where)}"
 
 
+class _Marks:
+    """Takes parameters of paths and gives each its `$n`."""
+
+    def __init__(self) -> None:
+        self.values: list[object] = []
+
+    def __call__(self, value: object) -> str:
+        self.values.append(value)
+        return f"${len(self.values) + 4}"
+
+
 class _Lookups:
     """What is asked for to find the paths, as the log was at a head."""
 
@@ -266,10 +303,9 @@ class _Lookups:
         row = self._own.row(self._reader._sql(_STREAM_ID), (self._reader._log, name))
         return None if row is None else int(row[0])
 
-    def count(self, tag: str, after: int, bound: int) -> int:
-        row = self._own.row(self._reader._sql(_COUNT), (self._reader._log, tag, after, bound))
-        assert row is not None
-        return int(row[0])
+    def counts(self, tags: Sequence[str], after: int, bound: int) -> dict[str, int]:
+        rows = self._own.rows(self._reader._sql(_COUNTS), (self._reader._log, arrays.texts(list(tags)), after, bound))
+        return dict(rows)
 
 
 def _directed(sql: str, backwards: bool) -> str:

@@ -58,6 +58,7 @@ class PostgresStorage:
         self._commits = None if self._writer is None else GroupCommit(self._write_group)
         self._checkers = conditions.Checkers(lambda ticket: self._checked_to(ticket.append))
         self._bell = Bell(self._database, self._log)
+        self._head_seen = 0
         self._is_closed = False
 
     # Appending
@@ -78,22 +79,19 @@ class PostgresStorage:
 
     def _checked_to(self, append: Append) -> int:
         condition = append.condition
-        if condition is None:
+        if condition is None or conditions.is_short(condition, self._head_seen):
             return 0
 
         def look(connection: Any) -> int:
-            head = self._reader.head(connection)
-            return conditions.checked_to(
-                condition,
-                head.position,
-                lambda after: self._reader.first_match(connection, condition.fail_if, after=after, head=head),
-            )
+            head, first = self._reader.head_and_first_match(connection, condition.fail_if, after=condition.after)
+            return head.position if first is None else 0
 
         return self._readers.read(look)
 
     def _write_group(self, tickets: Sequence[Ticket]) -> None:
         assert self._writer is not None
         self._writer.write_group(tickets)
+        self._head_seen = max(self._head_seen, self._writer.head)
         self._bell.ring()
 
     # Documents

@@ -1,15 +1,14 @@
 """Writing: one group of appends in one transaction. Knows the rules; is called by one thread at a time.
 
 Every transaction begins by locking the log's head row, in a statement of its own: what later statements see is all that was
-committed before, by any process. A group is planned one append at a time, so that a failing one drops out and the others stay,
-and its rows are then stored by one statement. Ids are not looked up beforehand: the unique index refuses a known one, and the
-group is done again with care. What the writer remembers of the log holds as long as the head row is as it left it.
+committed before, by any process. A group is planned one append at a time (planning.py), so that a failing one drops out and the
+others stay, and its rows are then stored by one statement. Ids are not looked up beforehand: the unique index refuses a known
+one, and the group is done again with care.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
 from uuid import uuid4
 
 import msgspec
@@ -17,10 +16,8 @@ import psycopg
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
-from hansard import consistency
-from hansard.appends import Append, Appended, StreamAppend, recorded_events
+from hansard.appends import Append, Appended, recorded_events
 from hansard.errors import (
-    AppendConditionFailed,
     HansardError,
     InlineFailed,
     OpenFailed,
@@ -30,24 +27,16 @@ from hansard.errors import (
 )
 from hansard.events import RecordedEvent
 from hansard.limits import BUSY_TIMEOUT_S
-from hansard.query import AppendCondition, Query
+from hansard.query import Query
 from hansard.storage.port import InlineHook, ResultT, StorageTransaction, Ticket
-from hansard.storage.postgres import arrays
-from hansard.storage.postgres.connection import Connection, Database, OwnCursor, is_lost, named, translated
+from hansard.storage.postgres.connection import Connection, Database, OwnCursor, first_line, is_lost, named, translated
 from hansard.storage.postgres.documents import Documents, PostgresTransaction
+from hansard.storage.postgres.planning import NOTHING, Plan
 from hansard.storage.postgres.reader import Head, Reader
-from hansard.storage.postgres.rows import Rows
 from hansard.storage.postgres.schema import qualified
-from hansard.streams import category_of
 
 # The lock, in the same message as BEGIN but in a statement of its own. No parameters, so that one message may hold both.
 _BEGIN = "BEGIN; SELECT head, last_us, streams, kinds FROM {s}.log WHERE id = {log} FOR UPDATE"
-
-# Streams with their last versions. Rides on stream's unique index (log, name), then event_by_version. Parameters: log, names.
-_STREAMS = (
-    "SELECT s.name, s.id, (SELECT max(version) FROM {s}.event WHERE log = $1 AND stream = s.id) "
-    "FROM {s}.stream s WHERE s.log = $1 AND s.name = ANY ($2)"
-)
 
 # The number of this writer's last transaction of documents. Parameters: log, writer, number.
 _SIGN = (
@@ -56,16 +45,8 @@ _SIGN = (
 )
 _WAS_SIGNED = "UPDATE {s}.writer SET seen = now() WHERE log = $1 AND id = $2::uuid AND number = $3 RETURNING 1"
 
-_STREAMS_REMEMBERED_MAX = 100_000
-_ROWS_AT_ONCE = 20_000
-_BYTES_AT_ONCE = 64 * 1024 * 1024
 _RECONNECT_PAUSE_S = 0.05
 _CAUSED_BY_ONE_APPEND = (errors.DataError, errors.ProgramLimitExceeded)
-
-
-class _Stream(NamedTuple):
-    id: int
-    version: int
 
 
 class _OutcomeOpen(Exception):
@@ -75,26 +56,21 @@ class _OutcomeOpen(Exception):
 class Writer:
     def __init__(self, database: Database, connection: Connection, log: int, *, clock_us: Callable[[], int]) -> None:
         schema = database.address.schema
-        self._database, self._log, self._clock_us = database, log, clock_us
+        self._database, self._log = database, log
         self._id = str(uuid4())
         self._number = 0
         self._begin_sql = qualified(_BEGIN, schema).replace("{log}", str(log))
-        self._streams_sql, self._sign_sql = qualified(_STREAMS, schema), qualified(_SIGN, schema)
-        self._was_signed_sql = qualified(_WAS_SIGNED, schema)
-        self._reader, self._rows, self._documents = Reader(schema, log), Rows(schema, log), Documents(schema, log)
+        self._sign_sql, self._was_signed_sql = qualified(_SIGN, schema), qualified(_WAS_SIGNED, schema)
+        self._reader, self._documents = Reader(schema, log), Documents(schema, log)
+        self._plan = Plan(schema, log, clock_us=clock_us)
         self._inline: InlineHook | None = None
-        self._stored = self._planned_head = Head(0, 0, 0, 0)
-        self._streams: dict[str, _Stream] = {}
-        self._known: dict[bytes, RecordedEvent] = {}
-        self._unstored: list[tuple[Append, Appended]] = []
-        self._overlay: list[RecordedEvent] = []
         self._is_warned = False
         self._connection = connection
         connection.add_notice_handler(self._note)
 
     @property
     def head(self) -> int:
-        return self._planned_head.position
+        return self._plan.head.position
 
     def set_inline(self, hook: InlineHook | None) -> None:
         self._inline = hook
@@ -154,10 +130,32 @@ class Writer:
             is_careful = True
 
     def _planned_group(self, tickets: Sequence[Ticket], is_careful: bool) -> list[Appended | HansardError]:
-        self._learn_streams([ticket.append for ticket in tickets])
-        if is_careful:
-            self._known = self._reader.events(self._connection, [e.id_bytes for t in tickets for e in t.append.events])
+        self._plan.learn([ticket.append for ticket in tickets], is_careful=is_careful)
         return [self._outcome(ticket, is_careful) for ticket in tickets]
+
+    def _outcome(self, ticket: Ticket, is_careful: bool) -> Appended | HansardError:
+        hook = self._inline
+        plan = None if hook is None else (lambda ticket: self._placed_with_inline(ticket, hook))
+        return self._plan.outcome(ticket, is_careful=is_careful, plan=plan)
+
+    def _placed_with_inline(self, ticket: Ticket, hook: InlineHook) -> Appended:
+        """The append and what its inline projections write, or neither."""
+        self._plan.flush()
+        before = self._plan.head
+        try:
+            with self._lent() as transaction:
+                appended = self._plan.place(ticket)
+                self._plan.flush()
+                try:
+                    hook(transaction, recorded_events(ticket.append, appended))
+                except Exception as error:
+                    if is_lost(self._connection):
+                        raise psycopg.OperationalError("the connection was lost") from error
+                    raise InlineFailed(f"{type(error).__name__}: {error}") from error
+        except HansardError:
+            self._plan.go_back(before)
+            raise
+        return appended
 
     # Transactions
 
@@ -168,17 +166,15 @@ class Writer:
         try:
             self._begin()
             yield
-            self.flush(moves_head=moves_head)
+            self._plan.flush(moves_head=moves_head)
             if sign:
                 self._connection.own.run(self._sign_sql, (self._log, self._id, self._number))
             self._commit()
         except BaseException:
-            self._forget()
+            self._plan.go_back(NOTHING)
             self._roll_back_if_open()
             raise
-        self._unstored.clear()
-        self._overlay.clear()
-        self._known = {}
+        self._plan.committed()
 
     def _begin(self) -> None:
         cursor = self._connection.execute(self._begin_sql, prepare=False)
@@ -186,10 +182,7 @@ class Writer:
         row = cursor.fetchone()
         if row is None:
             raise StorageFailed(f"{self._database.shown}: the log is not in this database any more")
-        head = Head(*row)
-        if head != self._stored or len(self._streams) > _STREAMS_REMEMBERED_MAX:
-            self._streams.clear()
-        self._stored = self._planned_head = head
+        self._plan.begin(self._connection, Head(*row))
 
     def _commit(self) -> None:
         self._is_warned = False
@@ -207,37 +200,29 @@ class Writer:
             with suppress(psycopg.Error):
                 self._connection.execute("ROLLBACK", prepare=False)
 
-    def _forget(self) -> None:
-        """Nothing that was planned is stored; the next group looks it up anew."""
-        self._stored = self._planned_head = Head(-1, 0, 0, 0)
-        self._rows.forget()
-        self._reader.forget()
-        self._unstored.clear()
-        self._overlay.clear()
-        self._known = {}
-
     def _note(self, diagnostic: errors.Diagnostic) -> None:
         # 01000 comes with a commit whose wait for a standby was cancelled: it is stored here, and perhaps nowhere else.
         self._is_warned = self._is_warned or diagnostic.sqlstate == "01000"
 
-    def _reconnect(self, deadline: float, cause: BaseException, *, is_open: bool) -> None:
+    def _reconnect(self, deadline: float, cause: Exception, *, is_open: bool) -> None:
         """A new connection, to whichever of the URL's hosts takes writes. `is_open`: a commit may have come through."""
         self._connection.close()
-        while True:
+        failure: Exception = cause
+        while time.monotonic() < deadline:
             try:
                 self._connection = self._database.connect()
-                self._connection.add_notice_handler(self._note)
-                return
             except (OpenFailed, StorageFailed) as error:
-                if time.monotonic() < deadline:
-                    time.sleep(_RECONNECT_PAUSE_S)
-                    continue
-                if is_open:
-                    raise OutcomeUnknown(
-                        f"{self._database.shown}: the connection was lost at the commit and the server cannot be reached; "
-                        "append again with the same ids: what was stored is not stored twice"
-                    ) from cause
-                raise StorageFailed(f"{error}; nothing was stored") from cause
+                failure = error
+                time.sleep(_RECONNECT_PAUSE_S)
+                continue
+            self._connection.add_notice_handler(self._note)
+            return
+        if is_open:
+            raise OutcomeUnknown(
+                f"{self._database.shown}: the connection was lost at the commit and the server cannot be reached; "
+                "append again with the same ids: what was stored is not stored twice"
+            ) from cause
+        raise StorageFailed(f"{self._database.shown}: {first_line(failure)}; nothing was stored") from cause
 
     # Transactions of others' making
 
@@ -268,7 +253,7 @@ class Writer:
 
     def _was_committed(self, deadline: float, error: _OutcomeOpen) -> bool:
         """Whether the last transaction, whose outcome is open, has signed. The lock waits for what it still does."""
-        cause: BaseException = error
+        cause: Exception = error
         while True:
             self._reconnect(deadline, cause, is_open=True)
             try:
@@ -296,7 +281,7 @@ class Writer:
                 self._end_savepoint("ROLLBACK TO SAVEPOINT hansard")
             raise
         transaction.is_over, connection.is_lent = True, was_lent
-        self.flush()
+        self._plan.flush()
         self._end_savepoint("RELEASE SAVEPOINT hansard")
 
     def _end_savepoint(self, statement: str) -> None:
@@ -325,161 +310,15 @@ class Writer:
 
     def append_within(self, append: Append) -> Appended:
         """One append inside the transaction that is open; a refusal leaves nothing of it."""
-        self._learn_streams([append])
-        self._known = self._reader.events(self._connection, [event.id_bytes for event in append.events])
+        self._plan.learn([append], is_careful=True)
         outcome = self._outcome(Ticket(append, _nobody), is_careful=True)
         if isinstance(outcome, HansardError):
             raise outcome
-        self.flush()
+        self._plan.flush()
         return outcome
 
     def read_within(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         return self._reader.read(self._connection, query, after=after, before=before, backwards=backwards, limit=limit)
-
-    # Planning one append
-
-    def _learn_streams(self, appends: Sequence[Append]) -> None:
-        names = {part.stream for append in appends for part in append.parts if part.stream is not None}
-        names -= self._streams.keys()
-        if names:
-            self._streams.update(dict.fromkeys(names, _Stream(0, 0)))
-            rows = self._connection.own.rows(self._streams_sql, (self._log, arrays.texts(list(names))))
-            self._streams.update((name, _Stream(id, version)) for name, id, version in rows)
-
-    def _outcome(self, ticket: Ticket, is_careful: bool) -> Appended | HansardError:
-        try:
-            if is_careful and (place := self._repeated(ticket.append)) is not None:
-                return place
-            return self._planned(ticket) if self._inline is None else self._planned_with_inline(ticket, self._inline)
-        except HansardError as refusal:
-            return self._place_after_refusal(ticket.append, refusal, is_careful)
-
-    def _place_after_refusal(self, append: Append, refusal: HansardError, is_careful: bool) -> Appended | HansardError:
-        """A repetition is recognised before any check, so a refusal may only mean that this append has won before."""
-        if is_careful:
-            return refusal
-        try:
-            self._known |= self._reader.events(self._connection, [event.id_bytes for event in append.events])
-            return self._repeated(append) or refusal
-        except HansardError as duplicate:
-            return duplicate
-
-    def _repeated(self, append: Append) -> Appended | None:
-        consistency.check_ids_once(append)
-        known = {event.id_bytes: self._known[event.id_bytes] for event in append.events if event.id_bytes in self._known}
-        if self._unstored or self._overlay:
-            ids = {event.id_bytes for event in append.events}
-            known |= {event.id_bytes: event for event in self._unstored_events() if event.id_bytes in ids}
-        return consistency.repeated(append, known)
-
-    def _unstored_events(self) -> list[RecordedEvent]:
-        """Events that are planned, but not yet in the tables."""
-        for append, appended in self._unstored:
-            self._overlay += recorded_events(append, appended)
-        self._unstored.clear()
-        return self._overlay
-
-    def _planned_with_inline(self, ticket: Ticket, hook: InlineHook) -> Appended:
-        """The append and what its inline projections write, or neither."""
-        self.flush()
-        before, streams = self._planned_head, dict(self._streams)
-        try:
-            with self._lent() as transaction:
-                appended = self._planned(ticket)
-                self.flush()
-                try:
-                    hook(transaction, recorded_events(ticket.append, appended))
-                except Exception as error:
-                    if is_lost(self._connection):
-                        raise psycopg.OperationalError("the connection was lost") from error
-                    raise InlineFailed(f"{type(error).__name__}: {error}") from error
-        except HansardError:
-            self._rows.forget()
-            self._reader.forget()
-            self._unstored.clear()
-            self._overlay.clear()
-            self._stored = self._planned_head = before
-            self._streams = streams
-            raise
-        return appended
-
-    def _planned(self, ticket: Ticket) -> Appended:
-        append = ticket.append
-        consistency.check_versions(append.parts, self._version)
-        if append.condition is not None:
-            self._check_condition(append.condition, ticket.checked_to)
-        count = sum([len(part.events) for part in append.parts])
-        head = self._planned_head
-        times = consistency.commit_times(append, count, now_us=self._clock_us(), last_us=head.last_us)
-        return self._added(append, times)
-
-    def _version(self, stream: str) -> int:
-        return self._streams[stream].version
-
-    def _check_condition(self, condition: AppendCondition, checked_to: int) -> None:
-        after = max(condition.after, checked_to)
-        if after >= self.head:
-            return
-        stored = self._stored
-        position = self._reader.first_match(self._connection, condition.fail_if, after=after, head=stored)
-        if position is not None:
-            type = self._reader.type_at(self._connection, position)
-            raise AppendConditionFailed(condition.fail_if, condition.after, position, type)
-        for event in self._unstored_events() if self.head > stored.position else ():
-            if event.position > after and condition.fail_if.matches(event, event.stream):
-                raise AppendConditionFailed(condition.fail_if, condition.after, event.position, event.type)
-
-    # Adding what won
-
-    def _added(self, append: Append, times: Sequence[int]) -> Appended:
-        first = self.head + 1
-        versions: dict[str, int] = {}
-        for part in append.parts:
-            offset = self.head + 1 - first
-            self._add_part(part, times[offset : offset + len(part.events)])
-            if part.stream is not None:
-                versions[part.stream] = self._streams[part.stream].version
-        appended = consistency.placed(first, self.head, versions, times[-1])
-        self._unstored.append((append, appended))
-        if len(self._rows) > _ROWS_AT_ONCE or self._rows.bytes > _BYTES_AT_ONCE:
-            self.flush()
-        return appended
-
-    def _add_part(self, part: StreamAppend, times: Sequence[int]) -> None:
-        name, stream, category = part.stream, _Stream(0, 0), ""
-        if name is not None:
-            stream = self._streams[name]
-            if not stream.id:
-                stream = self._new_stream(name)
-            self._streams[name] = _Stream(stream.id, stream.version + len(part.events))
-            category = category_of(name) if "-" in name else ""
-        kinds = [self._kind(event.type, category) for event in part.events]
-        self._rows.add_events(part, stream.id, stream.version, self.head, kinds, times)
-        head = self._planned_head
-        self._planned_head = head._replace(position=head.position + len(part.events), last_us=times[-1])
-
-    def _new_stream(self, name: str) -> _Stream:
-        self._planned_head = self._planned_head._replace(streams=self._planned_head.streams + 1)
-        self._rows.add_stream(name)
-        return _Stream(self._planned_head.streams, 0)
-
-    def _kind(self, type: str, category: str) -> int:
-        kinds = self._reader.learn_kinds(self._connection.own, self._stored)
-        id = kinds.id(type, category)
-        if id is None:
-            self._planned_head = self._planned_head._replace(kinds=self._planned_head.kinds + 1)
-            id = self._planned_head.kinds
-            self._rows.add_kind(type, category)
-            kinds.learn([(id, type, category)])
-        return id
-
-    def flush(self, *, moves_head: bool = False) -> None:
-        """Store the rows planned so far, so that statements after this one see them."""
-        if len(self._rows) or moves_head:
-            self._rows.store(self._connection.own, self._stored, self._planned_head)
-            self._stored = self._planned_head
-            self._unstored.clear()
-            self._overlay.clear()
 
 
 def _first_told(

@@ -82,8 +82,7 @@ class _Lookups:
         row = self._connection.execute("SELECT id FROM stream WHERE name = ?", (name,)).fetchone()
         return None if row is None else int(row[0])
 
-    def count(self, tag: str, after: int, bound: int) -> int:
+    def counts(self, tags: Sequence[str], after: int, bound: int) -> dict[str, int]:
         # Rides on the primary key of tag. Parameters: tag, after, bound.
         sql = "SELECT count(*) FROM (SELECT 1 FROM tag WHERE tag = ? AND position > ? LIMIT ?)"
-        (count,) = self._connection.execute(sql, (tag, after, bound)).fetchone()
-        return int(count)
+        return {tag: self._connection.execute(sql, (tag, after, bound)).fetchone()[0] for tag in tags}

@@ -88,12 +88,11 @@ class SqliteStorage:
             return 0
         with self._readers.connection() as connection:
             head, _ = reader.head(connection)
-
-            def first_match(after: int) -> int | None:
-                with reader.snapshot(connection):
-                    return reader.first_match(connection, condition.fail_if, after=after, before=head + 1)
-
-            return conditions.checked_to(condition, head, first_match)
+            if conditions.is_short(condition, head):
+                return 0
+            with reader.snapshot(connection):
+                match = reader.first_match(connection, condition.fail_if, after=condition.after, before=head + 1)
+            return head if match is None else 0
 
     def _write_group(self, tickets: Sequence[Ticket]) -> None:
         assert self._writer is not None
