@@ -110,8 +110,7 @@ def _rarest(look: Lookups, tags: Sequence[str], after: int) -> str:
     if (rarest := look.tag_counts.rarest(tags)) is not None:
         return rarest
     counts = _counts(look, tags, after)
-    if all(counts.values()):
-        look.tag_counts.learn(counts)
+    look.tag_counts.learn(counts)
     return min(tags, key=counts.__getitem__)
 
 

@@ -4,6 +4,7 @@ The head is read first and bounds what is read after it. The log never changes b
 moment of it without a transaction around them. Rows become events without decoding any JSON.
 """
 
+import threading
 from collections.abc import Callable, Sequence, Set
 from itertools import starmap
 from typing import NamedTuple
@@ -106,24 +107,34 @@ class Kinds:
     """The kinds of a log, remembered: they are few, and none ever changes."""
 
     def __init__(self) -> None:
-        self._ids: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
+        self.forget()
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def forget(self) -> None:
         """After the loss of a connection: another server may not have what was not confirmed by it."""
-        self._ids = {}
+        with self._lock:
+            self._ids: dict[tuple[str, str], int] = {}
+            self._by_type: dict[str, list[int]] = {}
+            self._by_category: dict[str, list[tuple[int, str]]] = {}
 
     def learn(self, rows: Sequence[tuple[int, str, str]]) -> None:
-        self._ids = {**self._ids, **{(type, category): id for id, type, category in rows}}
+        with self._lock:
+            for id, type, category in rows:
+                if (type, category) not in self._ids:  # two readers may have asked at once
+                    self._by_type.setdefault(type, []).append(id)
+                    self._by_category.setdefault(category, []).append((id, type))
+                    self._ids[type, category] = id
 
     def id(self, type: str, category: str) -> int | None:
         return self._ids.get((type, category))
 
     def of(self, types: Set[str], category: str | None) -> list[int]:
-        wanted = self._ids.items()
-        return [id for (type, of), id in wanted if (not types or type in types) and (category is None or of == category)]
+        if category is not None:
+            return [id for id, type in self._by_category.get(category, ()) if not types or type in types]
+        return [id for type in types for id in self._by_type.get(type, ())]
 
 
 class Reader:
