@@ -29,6 +29,8 @@ FLOORS = [
     {"transactions"},
     {"processors.dead_letters", "processors.membership", "processors.calls", "processors.keeper", "processors.window"},
     {"processors.shares"},
+    {"processors.handling"},
+    {"processors.second_tries"},
     {"processors.reader"},
     {"processors.runner", "processors.work", "processors.control"},
     {"processors.consumer"},

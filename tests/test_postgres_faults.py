@@ -259,6 +259,25 @@ def test_a_transaction_that_loses_its_connection_at_the_commit_happens_once(serv
         assert storage.get("c", ["n"]) == {"n": b"20"}
 
 
+def test_a_connection_lost_in_a_handler_is_no_failure_of_the_event(server: Server) -> None:
+    """A fail-over would stop every processor, or park the events that were under way."""
+    with hansard.open(server.url()) as store:
+        calls: list[int] = []
+
+        def handler(event: hansard.RecordedEvent, transaction: hansard.Transaction) -> None:
+            calls.append(event.position)
+            transaction.execute("CREATE TABLE IF NOT EXISTS seen (position int8)")
+            transaction.execute("INSERT INTO seen VALUES (%s)", (event.position,))
+            if calls.count(event.position) == 1 and event.position % 3 == 0:
+                transaction.execute("SELECT pg_terminate_backend(pg_backend_pid())")
+
+        for number in range(10):
+            store.add("a-1", "happened", number)
+        store.catch_up(hansard.Processor("p", handler, exactly_once=True, retry=hansard.Retry(attempts=1)))
+        assert store._storage.rows("SELECT position FROM seen ORDER BY position", ()) == [(n,) for n in range(1, 11)]
+        assert len(calls) > 10
+
+
 def test_a_server_that_stays_away_leaves_the_outcome_unknown(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client would be told that nothing is stored, and store it twice under new ids."""
     monkeypatch.setattr("hansard.storage.postgres.writer.BUSY_TIMEOUT_S", 0.5)

@@ -6,73 +6,26 @@ before what was done, so that no event is skipped.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from hansard.errors import DefinitionChanged, HandlerLoop, LeaseLost, ProcessorStopped
 from hansard.events import RecordedEvent
 from hansard.limits import PAGE_EVENTS_MAX
 from hansard.processors import dead_letters
 from hansard.processors.dead_letters import WAITS_BEHIND, DeadLetter
-from hansard.processors.definitions import OnFailure, Retry
-from hansard.processors.documents import Failure, OrderDocument, PartitionDocument, ReaderDocument
+from hansard.processors.definitions import OnFailure
+from hansard.processors.documents import Failure, OrderDocument, PartitionDocument
+from hansard.processors.handling import EventFailed, Work, describe
 from hansard.processors.membership import Membership
+from hansard.processors.second_tries import SecondTries
 from hansard.processors.shares import Shares
-from hansard.query import Query
 from hansard.storage.port import Storage, StorageTransaction
 from hansard.subscriptions.tail import Tail
 
 _PAUSED_S = 0.25
 _SAVE_EVERY, _SAVE_QUIETLY_S = 10_000, 5.0
 """Positions, and seconds, without an event of ours after which the checkpoint is saved all the same."""
-_RETRIED_AT_ONCE = 100
 _TURN_S = 0.05
 """How long handlers run before the checkpoint, the orders and the shares are looked at again."""
-
-
-class EventFailed(Exception):
-    """A handler has raised (the cause): which event it was."""
-
-    def __init__(self, event: RecordedEvent) -> None:
-        super().__init__(event.position)
-        self.event = event
-
-
-class Work(Protocol):
-    """What a reader does with its events."""
-
-    @property
-    def document(self) -> ReaderDocument: ...
-    @property
-    def query(self) -> Query: ...
-    @property
-    def retry(self) -> Retry: ...
-    @property
-    def on_failure(self) -> OnFailure: ...
-    @property
-    def replay_safe(self) -> bool: ...
-    @property
-    def checkpoint_s(self) -> float: ...
-    @property
-    def is_transactional(self) -> bool:
-        """Whether events are handled inside the transaction that saves the checkpoint."""
-
-    def key_of(self, event: RecordedEvent) -> str:
-        """What an event is kept in order with."""
-
-    def handle(self, event: RecordedEvent) -> None:
-        """One event, outside of a transaction. Whatever it raises is a failed attempt."""
-
-    def handle_in(self, transaction: StorageTransaction, events: Sequence[RecordedEvent]) -> int:
-        """Events in order, inside a transaction. Returns how many were handled; EventFailed says which one failed."""
-
-    is_unfinished: bool
-    """Whether it waits for the moment at which nothing is left to be done, to be told by `saving`."""
-
-    def saving(self, transaction: StorageTransaction, upto: int, is_last: bool) -> None:
-        """Called before a transactional save; `is_last`: nothing in the log stands after `upto`."""
-
-    def over(self, *, is_committed: bool) -> None:
-        """The transaction has ended; or (not committed) what was read by former ones may have been changed by others."""
 
 
 class _Attempts:
@@ -108,6 +61,7 @@ class Reader:
         self._clock_s = clock_s
         self._now_us = now_us
         self.shares = Shares(storage, membership, work.document, key_of=work.key_of, clock_s=clock_s, now_us=now_us)
+        self._second_tries = SecondTries(storage, work, self.shares, fenced=self._fenced, now_us=now_us)
         self._attempts: _Attempts | None = None
         self._parked_here: list[DeadLetter] = []
         self._is_dirty = False
@@ -184,7 +138,8 @@ class Reader:
             return min(pause, self._save_if_due(now) or pause)
         if self.order.retries:
             self._save()  # letters that wait to be saved stand behind those that are tried now
-            if self._retry_letters():
+            if (order := self._second_tries.of(self.order)) is not None:
+                self.order = order
                 return 0.0
         cursor = self.shares.cursor
         page, upto = self._tail.page(self.work.query, cursor)
@@ -429,64 +384,3 @@ class Reader:
             is_parked=self.work.on_failure is OnFailure.PARK,
         )
         self._write(letters=[one], upto=event.position, failure=failure)
-
-    # Dead letters that are tried again
-
-    def _retry_letters(self) -> bool:
-        """Handle the letters of one sequence that was asked for, in order. Returns whether there was one of ours."""
-        for sequence in self.order.retries:
-            letters = dead_letters.of_sequence(self._storage, self.name, sequence, limit=_RETRIED_AT_ONCE)
-            if letters and self.shares.of(self._event_of(letters[0])) is None:
-                continue
-            is_all_right = all(self._retry_one(one) for one in letters)
-            if not is_all_right or len(letters) < _RETRIED_AT_ONCE:
-                self._order_done(sequence)
-            return True
-        return False
-
-    def _event_of(self, one: DeadLetter) -> RecordedEvent:
-        (event,) = self._storage.read(Query(), after=one.position - 1, before=None, backwards=False, limit=1)
-        return event
-
-    def _retry_one(self, one: DeadLetter) -> bool:
-        event = self._event_of(one)
-
-        def work(transaction: StorageTransaction) -> None:
-            self._fenced(transaction)
-            if self.work.is_transactional:
-                self.work.handle_in(transaction, [event])
-            dead_letters.remove(transaction, one)
-
-        try:
-            if not self.work.is_transactional:
-                self.work.handle(event)
-            self._storage.transact(work)
-        except LeaseLost:
-            raise
-        except Exception as error:
-            self.work.over(is_committed=False)
-            self._note_failed_retry(one, error.__cause__ if isinstance(error, EventFailed) else error)
-            return False
-        self.work.over(is_committed=True)
-        return True
-
-    def _note_failed_retry(self, one: DeadLetter, error: BaseException | None) -> None:
-        again = DeadLetter(
-            one.reader, one.sequence, one.position, one.id, one.type, one.stream,
-            describe(error), one.attempts + 1, self._now_us(), one.is_parked,
-        )  # fmt: skip
-
-        def work(transaction: StorageTransaction) -> None:
-            self._fenced(transaction)
-            dead_letters.replace(transaction, again)
-
-        self._storage.transact(work)
-
-    def _order_done(self, sequence: str) -> None:
-        self.order = self._storage.transact(lambda transaction: dead_letters.retries_done(transaction, self.name, sequence))
-
-
-def describe(error: BaseException | None) -> str:
-    """An error on one line, as it is kept and shown."""
-    text = f"{type(error).__name__}: {error}" if error is not None and str(error) else type(error).__name__
-    return " ".join(text.split())[:500]

@@ -13,9 +13,10 @@ from hansard.errors import HandlerTimedOut, HansardError, InvalidInput, Processo
 from hansard.limits import LEASE_S, PAGE_DOCUMENTS_MAX, RUNNER_THREADS_MAX
 from hansard.processors.calls import Calls
 from hansard.processors.documents import ORDERS, OrderDocument, decoded
+from hansard.processors.handling import Work
 from hansard.processors.keeper import Keeper
 from hansard.processors.membership import Membership
-from hansard.processors.reader import Reader, Work
+from hansard.processors.reader import Reader
 from hansard.processors.shares import register
 from hansard.storage.clock import now_us
 from hansard.storage.port import Storage

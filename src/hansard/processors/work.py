@@ -11,7 +11,7 @@ from hansard.limits import BATCH_S
 from hansard.processors.calls import Calls, check_result
 from hansard.processors.definitions import KeyOf, OnFailure, Processor, Retry
 from hansard.processors.documents import ReaderDocument, query_document
-from hansard.processors.reader import EventFailed
+from hansard.processors.handling import EventFailed
 from hansard.query import Query
 from hansard.storage.port import StorageTransaction
 from hansard.transactions import Transaction

@@ -6,7 +6,7 @@ from hansard.errors import InvalidInput
 from hansard.events import RecordedEvent
 from hansard.limits import PAGE_EVENTS_MAX
 from hansard.processors.documents import PartitionDocument, decoded, encoded, partition_key, partitions_of
-from hansard.processors.reader import EventFailed
+from hansard.processors.handling import EventFailed
 from hansard.projections import builds
 from hansard.projections.builds import BuildState
 from hansard.projections.definition import Projection

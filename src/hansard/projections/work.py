@@ -8,7 +8,7 @@ from hansard.events import RecordedEvent
 from hansard.limits import BATCH_S, STATES_CACHED_MAX
 from hansard.processors.definitions import OnFailure, Retry
 from hansard.processors.documents import ReaderDocument, query_document
-from hansard.processors.reader import EventFailed
+from hansard.processors.handling import EventFailed
 from hansard.projections import builds
 from hansard.projections.builds import BuildState
 from hansard.projections.definition import DELETE, Projection

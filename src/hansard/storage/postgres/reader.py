@@ -5,7 +5,7 @@ moment of it without a transaction around them. Rows become events without decod
 """
 
 import threading
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Sequence, Set
 from itertools import starmap
 from typing import NamedTuple
 
@@ -13,11 +13,11 @@ from hansard.events import RecordedEvent
 from hansard.limits import POSITION_MAX
 from hansard.query import Query
 from hansard.storage import paths
-from hansard.storage.paths import Path, by_windows
-from hansard.storage.postgres import arrays
+from hansard.storage.paths import by_windows
+from hansard.storage.postgres import arrays, selection
 from hansard.storage.postgres.connection import Connection, OwnCursor
 from hansard.storage.postgres.schema import qualified
-from hansard.storage.tags import TagCounts, signature
+from hansard.storage.tags import TagCounts
 from hansard.streams import StreamInfo
 
 # The columns in the order of RecordedEvent's fields. Names are looked up row by row: a join could be turned around.
@@ -43,26 +43,6 @@ _STREAM = (
 _PAGE = (
     f"{_COLUMNS} FROM (SELECT {{distinct}} position FROM ({{positions}}) p ORDER BY position {{direction}} LIMIT $4) at "
     "JOIN {s}.event e ON e.log = $1 AND e.position = at.position ORDER BY at.position {direction}"
-)
-
-# A subquery that cannot be turned into a join: it looks up one entry for each row that is left.
-_CARRIES = "(SELECT 1 FROM {s}.tag o WHERE o.log = $1 AND o.tag = {tag} AND o.position = {table}.position) = 1"
-
-# The first position of a path. Rides on the path's index; "+ 0" keeps it from walking along the log. Parameters: as before.
-_FIRST = "SELECT min(position + 0) FROM ({positions}) p LIMIT $4"
-_FIRST_IN_ORDER = "SELECT position FROM ({positions}) p ORDER BY position LIMIT $4"
-
-# Where nothing can match. Parameters: as before; a statement must use what it is given.
-_NOWHERE = "SELECT NULL::int8 WHERE num_nulls($1::int8, $2::int8, $3::int8, $4::int8) = 4"
-
-# One stream in the order of versions, which is that of positions. Parameters: as before.
-_STREAM_IN_ORDER = "SELECT position FROM ({positions} ORDER BY version {direction} LIMIT $4) s"
-
-# What every path is bounded by. A page that goes on after an event of the same stream begins at its version.
-_BOUNDS = "log = $1 AND position > $2 AND position < $3"
-_STREAM_BOUNDS = (
-    "AND version > coalesce((SELECT version FROM {s}.event WHERE log = $1 AND position = $2 AND stream = {stream}), 0) "
-    "AND version < coalesce((SELECT version FROM {s}.event WHERE log = $1 AND position = $3 AND stream = {stream}), {most})"
 )
 
 # Rides on event_by_id. Parameters: log, ids.
@@ -167,17 +147,14 @@ class Reader:
         found = paths.paths_of(_Lookups(self, own, head), query, after)
         if not found:
             return []
-        positions, parameters = self._positions(found)
-        is_one_stream = len(found) == 1 and found[0].stream is not None
-        if is_one_stream:
-            positions = _STREAM_IN_ORDER.replace("{positions}", positions)
-        page = self._sql(_PAGE).replace("{positions}", positions).replace("{distinct}", "DISTINCT" if len(found) > 1 else "")
-        sql = _directed(page, backwards)
+        positions, parameters = selection.positions(found)
+        page = _PAGE.replace("{positions}", positions).replace("{distinct}", "DISTINCT" if len(found) > 1 else "")
+        sql = _directed(self._sql(page), backwards)
 
         def read_window(low: int, high: int, limit: int) -> list[RecordedEvent]:
             return _events(own, sql, (self._log, low, high, limit, *parameters))
 
-        if is_one_stream or (len(found) == 1 and found[0].is_in_order):
+        if selection.is_in_order(found):
             return read_window(after, end, limit)
         return by_windows(read_window, after=after, end=end, backwards=backwards, limit=limit)
 
@@ -187,8 +164,8 @@ class Reader:
             return None
         if query.is_everything:
             return after + 1
-        first, parameters = self._first(paths.paths_of(_Lookups(self, connection.own, head), query, after))
-        row = connection.own.row(first, (self._log, after, head.position + 1, 1, *parameters))
+        first, parameters = selection.first(paths.paths_of(_Lookups(self, connection.own, head), query, after))
+        row = connection.own.row(self._sql(first), (self._log, after, head.position + 1, 1, *parameters))
         return None if row is None else row[0]
 
     def head_and_first_match(self, connection: Connection, query: Query, *, after: int) -> tuple[Head, int | None]:
@@ -200,8 +177,8 @@ class Reader:
         while True:
             # Looked up before the moment of the statement: which tag is rarest need not be right, and kinds only grow in number.
             found = paths.paths_of(_Lookups(self, own, known), query, after)
-            first, parameters = self._first(found)
-            sql = self._sql(_HEAD_AND_FIRST).replace("{first}", first)
+            first, parameters = selection.first(found)
+            sql = self._sql(_HEAD_AND_FIRST.replace("{first}", first))
             row = own.row(sql, (self._log, after, POSITION_MAX, 1, *parameters))
             if row is None:
                 return known, None
@@ -250,54 +227,6 @@ class Reader:
         if len(self.kinds) < head.kinds:
             self.kinds.learn(own.rows(self._sql(_KINDS), (self._log, len(self.kinds))))
         return self.kinds
-
-    # Paths in SQL. The first parameters are always the log, after, before and limit.
-
-    def _positions(self, found: Sequence[Path]) -> tuple[str, list[object]]:
-        marks = _Marks()
-        return " UNION ALL ".join([self._sql(_arm(path, marks)) for path in found]), marks.values
-
-    def _first(self, found: Sequence[Path]) -> tuple[str, list[object]]:
-        """The first position of all paths."""
-        marks = _Marks()
-        firsts = [
-            (_FIRST_IN_ORDER if path.is_in_order else _FIRST).replace("{positions}", self._sql(_arm(path, marks)))
-            for path in found
-        ]
-        return f"SELECT least(NULL::int8, {', '.join(f'({first})' for first in firsts)})" if firsts else _NOWHERE, marks.values
-
-
-def _arm(path: Path, mark: Callable[[object], str]) -> str:
-    """The positions of one path; `mark` takes a parameter and gives its `$n`."""
-    where = [_BOUNDS]
-    if path.tag is not None:
-        table = "tag"
-        where.append(f"AND tag = {mark(path.tag)}")
-        if path.other_tags:
-            bits = mark(signature(path.other_tags))
-            where.append(f"AND signature & {bits} = {bits}")
-    else:
-        table = "event"
-    if path.stream is not None:
-        stream = mark(path.stream)
-        where.append(f"AND stream = {stream}")
-        where.append(_STREAM_BOUNDS.replace("{stream}", stream).replace("{most}", str(POSITION_MAX)))
-    if path.kinds is not None:
-        is_one = len(path.kinds) == 1
-        where.append(f"AND kind = {mark(path.kinds[0])}" if is_one else f"AND kind = ANY ({mark(arrays.int8s(path.kinds))})")
-    where += [f"AND {_CARRIES.replace('{tag}', mark(tag)).replace('{table}', table)}" for tag in path.other_tags]
-    return f"SELECT position FROM {{s}}.{table} WHERE {' '.join(where)}"
-
-
-class _Marks:
-    """Takes parameters of paths and gives each its `$n`."""
-
-    def __init__(self) -> None:
-        self.values: list[object] = []
-
-    def __call__(self, value: object) -> str:
-        self.values.append(value)
-        return f"${len(self.values) + 4}"
 
 
 class _Lookups:

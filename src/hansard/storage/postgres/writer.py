@@ -244,12 +244,13 @@ class Writer:
             except _OutcomeOpen as error:
                 if self._was_committed(deadline, error):
                     return result
-            except psycopg.Error as error:
-                if not is_lost(self._connection):
-                    if error is raised:
-                        raise
+            except Exception as error:
+                if is_lost(self._connection):  # whatever the user's function has made of it
+                    self._reconnect(deadline, error, is_open=False)
+                elif error is raised or not isinstance(error, psycopg.Error):
+                    raise
+                else:
                     raise named(self._database.shown, error) from error
-                self._reconnect(deadline, error, is_open=False)
 
     def _was_committed(self, deadline: float, error: _OutcomeOpen) -> bool:
         """Whether the last transaction, whose outcome is open, has signed. The lock waits for what it still does."""
