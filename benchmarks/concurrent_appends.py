@@ -48,11 +48,11 @@ def threads(path: Path, clients: int) -> tuple[float, list[float]]:
         return len(latencies) / (time.perf_counter() - start), latencies
 
 
-def tasks(path: Path, clients: int) -> tuple[float, list[float]]:
+def tasks(place: str | Path, clients: int) -> tuple[float, list[float]]:
     latencies: list[float] = []
 
     async def run() -> float:
-        async with hansard.aio.open(path) as store:
+        async with hansard.aio.open(place) as store:
             begin = time.perf_counter()
 
             async def client(number: int) -> None:

@@ -1,6 +1,5 @@
 """PostgreSQL: appends of one and of many clients, batches, reading, conditions, and whether it holds as the log grows."""
 
-import asyncio
 import multiprocessing
 import sys
 import time
@@ -8,11 +7,12 @@ from pathlib import Path
 
 import psycopg
 
+import concurrent_appends
+import conditions
 import floors
 import hansard
 import large_store
-from conditions import CASES
-from hansard import AppendCondition, Event
+from hansard import Event
 from results import Result, micro, per_second, percentile
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -50,7 +50,7 @@ def appends(server: Server) -> list[Result]:
         )
     ]
     for clients in (64, 512):
-        many, latencies = asyncio.run(tasks(place(server, f"many-{clients}"), clients))
+        many, latencies = concurrent_appends.tasks(place(server, f"many-{clients}"), clients)
         value = f"{per_second(many)}, p50 {micro(percentile(latencies, 0.5))}, p99 {micro(percentile(latencies, 0.99))}"
         target = "≥ 8" if clients == 64 else ""
         results.append(
@@ -81,20 +81,6 @@ def one_client(url: str) -> tuple[float, list[float]]:
     return len(latencies) / SECONDS, latencies
 
 
-async def tasks(url: str, clients: int) -> tuple[float, list[float]]:
-    latencies: list[float] = []
-    async with hansard.aio.open(url) as store:
-        begin = time.perf_counter()
-
-        async def client(number: int) -> None:
-            while (start := time.perf_counter()) < begin + SECONDS:
-                await store.append(f"c-{number}", [Event("happened", floors.DATA, floors.METADATA)])
-                latencies.append(time.perf_counter() - start)
-
-        await asyncio.gather(*[client(number) for number in range(clients)])
-        return len(latencies) / (time.perf_counter() - begin), latencies
-
-
 def batches(server: Server) -> list[Result]:
     single, _ = one_client(place(server, "batches"))
     with hansard.open(place(server, "batches")) as store:
@@ -117,7 +103,7 @@ def processes(server: Server) -> list[Result]:
 
 
 def eight_clients(url: str) -> tuple[float, list[float]]:
-    return asyncio.run(tasks(url, 8))
+    return concurrent_appends.tasks(url, 8)
 
 
 def growth(server: Server, size: int) -> list[Result]:
@@ -150,19 +136,4 @@ def at(store: hansard.Store, *, with_cases: bool) -> list[Result]:
         latencies.append(time.perf_counter() - start)
     results.append(Result("a stream of 10", f"p50 {micro(percentile(latencies, 0.5))}", ""))
 
-    def one(condition: AppendCondition | None) -> float:
-        start = time.perf_counter()
-        store.append("x-1", [Event("decided", floors.DATA, floors.METADATA)], condition=condition)
-        return time.perf_counter() - start
-
-    for _ in range(100):
-        one(None)
-    for what, query in CASES[: None if with_cases else 1]:
-        plain, conditional = [], []
-        for _ in range(COUNT):
-            plain.append(one(None))
-            conditional.append(one(AppendCondition(query)))
-        base, ours = percentile(plain, 0.5), percentile(conditional, 0.5)
-        floor = f"unconditional {micro(base)}"
-        results.append(Result(f"append if never: {what}", f"p50 {micro(ours)}", floor, f"{ours / base:.2f}", "≤ 1.5"))
-    return results
+    return results + conditions.costs(store, len(conditions.CASES) if with_cases else 1)
