@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from random import Random
@@ -16,6 +16,9 @@ import pytest
 
 import hansard
 from hansard import Event, HansardError, OutcomeUnknown, StorageFailed
+from hansard.appends import Append, StreamAppend, append_of
+from hansard.cli.output import shown_place
+from hansard.storage.port import Ticket
 from hansard.store import Store
 from postgres_server import Server, run, temporary_folder
 
@@ -464,11 +467,144 @@ def test_the_server_is_gone_in_the_middle(server: Server, monkeypatch: pytest.Mo
         assert store.add("a-1", "happened").position == 2
 
 
-def test_the_password_is_not_shown(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:secret@127.0.0.1:1/db?log=x&password=secret&sslpassword=secret",
+        "postgresql://me:pa:secret@127.0.0.1:1/db",
+        "postgresql://me:pa@secret@127.0.0.1:1/db",
+        "postgresql://me:pa#secret@127.0.0.1:1/db",
+        "postgresql://me:pa/secret@127.0.0.1:1/db",
+        "postgresql://me:secret@[::1/db",
+    ],
+)
+def test_the_password_is_not_shown(url: str) -> None:
     """A password would stand in logs and error messages."""
-    with pytest.raises(hansard.OpenFailed) as caught:
-        hansard.open("postgresql://me:secret@127.0.0.1:1/db?log=x&password=secret")
+    with pytest.raises((hansard.OpenFailed, hansard.InvalidInput)) as caught:
+        hansard.open(url)
     assert "secret" not in str(caught.value)
+    assert "secret" not in shown_place(url)
+
+
+def test_a_hook_that_ruins_its_transaction_takes_nobody_with_it(server: Server) -> None:
+    """The append before it in the same group would be acknowledged, and lost."""
+
+    def hook(transaction: hansard.storage.port.StorageTransaction, events: list[hansard.RecordedEvent]) -> None:
+        if events[0].data == "swallow":
+            with suppress(psycopg.Error):
+                transaction.connection.execute("nonsense")
+        elif events[0].data in ("ROLLBACK", "COMMIT"):
+            transaction.connection.execute(events[0].data)
+
+    with hansard.open(server.url()) as store:
+        store._storage.set_inline(hook)
+        for bad in ("swallow", "ROLLBACK", "COMMIT"):
+            for order in (["good", bad], [bad, "good", "better"]):
+                tickets = in_one_group(store, [one_event(data) for data in order])
+                for ticket, data in zip(tickets, order, strict=True):
+                    if bad != "COMMIT":  # what a COMMIT of theirs has stored is stored
+                        assert (ticket.error is not None) == (data == bad), (order, data, ticket.error)
+                    if ticket.appended is not None:
+                        (event,) = store.read(after=ticket.appended.first_position - 1, limit=1)
+                        assert event.data == data
+                if bad != "COMMIT":
+                    assert bad not in [event.data for event in store.read()]
+        assert store.check() == []
+
+
+def one_event(data: object, stream: str = "a-1") -> Append:
+    return append_of((StreamAppend(stream, [Event("happened", data)]),), None)
+
+
+def in_one_group(store: Store, appends: Sequence[Append]) -> list[Ticket]:
+    tickets = [Ticket(append, lambda _: None) for append in appends]
+    storage = store._storage
+    storage._commits.exclusively(lambda: storage._writer.write_group(tickets))
+    return tickets
+
+
+def test_a_retry_in_a_group_with_inline_projections_is_recognised(server: Server) -> None:
+    """One client's retry would fail the appends of all others in its group."""
+
+    def hook(transaction: hansard.storage.port.StorageTransaction, events: list[hansard.RecordedEvent]) -> None:
+        if events[0].data == "refused":
+            raise ValueError
+
+    with hansard.open(server.url()) as store:
+        stored = append_of((StreamAppend("a-1", [Event("happened", 1)], expected_version=0),), None)
+        first = store._storage.append(stored)
+        store._storage.set_inline(hook)
+        twice = append_of((StreamAppend("b-1", [Event("happened", 2)], expected_version=0),), None)
+        tickets = in_one_group(store, [one_event("refused", "c-1"), stored, twice, twice, one_event(3, "d-1")])
+        assert isinstance(tickets[0].error, hansard.InlineFailed)
+        assert [ticket.error for ticket in tickets[1:]] == [None] * 4
+        assert tickets[1].appended == first
+        assert tickets[2].appended == tickets[3].appended
+        assert [event.data for event in store.read()] == [1, 2, 3]
+
+
+def test_kinds_are_not_forgotten_by_one_thread_while_another_learns(server: Server) -> None:
+    """Reads by type would come back empty for ever, and their readers' checkpoints would pass by."""
+    with hansard.open(server.url()) as store, hansard.open(server.url()) as writer:
+        is_over = threading.Event()
+        failures: list[str] = []
+
+        def read() -> None:
+            while not is_over.is_set():
+                head = store.head()
+                found = [event.position for event in store.read(hansard.Query(category="a"), before=head + 1)]
+                if found != list(range(1, head + 1)):
+                    failures.append(f"{len(found)} of {head}")
+
+        def claim() -> None:
+            while not is_over.is_set():
+                with suppress(hansard.AppendConditionFailed):
+                    condition = hansard.AppendCondition(hansard.Query(types={"type-0", "type-7"}), after=0)
+                    store.append("a-1", Event("never"), condition=condition)
+                    failures.append("a condition was passed by")
+
+        writer.append("a-1", [Event(f"type-{number}") for number in range(300)])
+        threads = [threading.Thread(target=work) for work in (read, read, claim, claim)]
+        for thread in threads:
+            thread.start()
+        for number in range(400):
+            writer.append("a-1", Event(f"type-{300 + number}"))
+            store._storage._reader.forget()
+        is_over.set()
+        for thread in threads:
+            thread.join()
+        assert not failures, failures[:3]
+
+
+def test_a_role_s_isolation_does_not_matter(server: Server) -> None:
+    """Checkpoints and versions would be those of before the wait for the lock."""
+    server.sql("ALTER ROLE postgres SET default_transaction_isolation = 'repeatable read'")
+    with hansard.open(server.url()) as one, hansard.open(server.url()) as other:
+
+        def count(transaction: hansard.storage.port.StorageTransaction) -> None:
+            number = int(transaction.get("c", ["n"]).get("n", b"0")) + 1
+            transaction.put("c", {"n": str(number).encode()})
+
+        def work(store: Store) -> None:
+            for _ in range(50):
+                store._storage.transact(count)
+                store.add("a-1", "happened")
+
+        threads = [threading.Thread(target=work, args=(store,)) for store in (one, other)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert one._storage.get("c", ["n"]) == {"n": b"100"}
+        assert one.head() == 100
+
+
+def test_tables_of_somebody_else_are_not_waited_for(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening a store in a schema with a table `log` would never end."""
+    monkeypatch.setattr("hansard.storage.postgres.schema._RACE_S", 0.2)
+    server.sql("CREATE TABLE public.log (n int)")
+    with pytest.raises(hansard.OpenFailed, match="cannot be made"):
+        hansard.open(f"{server.url()}?schema=public")
 
 
 def test_relaxed_durability_is_named(server: Server) -> None:

@@ -21,7 +21,7 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 _DATA_CHARS = 200
 _PIPE_COLUMNS = 160
 _COLUMN_MIN = 8
-_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)|(?<=password=)[^&]+")
+_PASSWORD = re.compile(r"(://[^:@/?]*:).*(?=@)|(password=)[^&]+")
 
 
 def format_options(command: CommandT) -> CommandT:
@@ -116,7 +116,7 @@ def event_line(event: RecordedEvent) -> str:
 
 def shown_place(place: str) -> str:
     """A store's place without its password."""
-    return _PASSWORD.sub("…", place)
+    return _PASSWORD.sub(r"\1\2…", place)
 
 
 def position_bar() -> Progress:

@@ -4,10 +4,11 @@ The log never changes below its head: what was not there then, never will be. Th
 come since.
 """
 
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from hansard.errors import HansardError
+from hansard.errors import HansardError, StorageFailed, StoreClosed
 from hansard.query import AppendCondition
 from hansard.storage.group_commit import GroupCommit
 from hansard.storage.port import Ticket
@@ -27,6 +28,8 @@ class Checkers:
     def __init__(self, checked_to: Callable[[Ticket], int]) -> None:
         self._checked_to = checked_to
         self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+        self._is_closed = False
 
     def submit(self, commits: GroupCommit, tickets: Sequence[Ticket]) -> None:
         ready = [ticket for ticket in tickets if ticket.append.condition is None]
@@ -37,19 +40,30 @@ class Checkers:
                 self._check_then_submit(commits, ticket)
 
     def _check_then_submit(self, commits: GroupCommit, ticket: Ticket) -> None:
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(2, thread_name_prefix="hansard-conditions")
+        with self._lock:
+            if self._is_closed:
+                raise StoreClosed("the store is closed; open it again")
+            if self._threads is None:
+                self._threads = ThreadPoolExecutor(2, thread_name_prefix="hansard-conditions")
 
         def work() -> None:
             try:
                 ticket.checked_to = self._checked_to(ticket)
                 commits.submit((ticket,))
-            except HansardError as error:
-                ticket.error = error
+            except Exception as error:
+                ticket.error = error if isinstance(error, HansardError) else _failed(error)
                 ticket.settled((ticket,))
 
         self._threads.submit(work)
 
     def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
         if self._threads is not None:
             self._threads.shutdown()
+
+
+def _failed(error: Exception) -> HansardError:
+    failure = StorageFailed(f"the condition could not be checked: {type(error).__name__}: {error}")
+    failure.__cause__ = error
+    return failure

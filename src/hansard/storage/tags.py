@@ -32,11 +32,11 @@ class TagCounts:
         """The tag with the fewest events; None if one of them is not known."""
         self._uses += 1
         if self._uses > _USES:
-            self._uses = 0
-            self._counts.clear()
-        if not all(tag in self._counts for tag in tags):
+            self._uses, self._counts = 0, {}
+        counts = self._counts  # other threads may put another one in its place
+        if not all(tag in counts for tag in tags):
             return None
-        return min(tags, key=self._counts.__getitem__)
+        return min(tags, key=counts.__getitem__)
 
     def learn(self, counts: dict[str, int]) -> None:
-        self._counts.update(counts)
+        self._counts = {**self._counts, **counts}

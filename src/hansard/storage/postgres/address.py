@@ -2,47 +2,62 @@
 
 import re
 from typing import NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import unquote
 
 from hansard.errors import HansardError, InvalidInput
 from hansard.names import check_name
 
+_OURS = {"log": "main", "schema": "hansard"}
+_SECRETS = {"password", "sslpassword"}
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
-_PASSWORD = re.compile(r"(?<=:)[^:/@]+(?=@)")
 
 
 class Address(NamedTuple):
-    """`conninfo` is for libpq, `shown` is for messages: the URL without its password."""
+    """`conninfo` is for libpq, `shown` is for messages: the URL without its passwords."""
 
     conninfo: str
     log: str
     schema: str
     shown: str
 
+    def scrubbed(self, text: str) -> str:
+        """A message of the driver's, which may show what it took for the password, and what it took for something else."""
+        user, _, _ = self.conninfo.removeprefix("postgresql://").rpartition("@")
+        for secret in re.split("[:@/#]", user.partition(":")[2]):
+            text = text.replace(secret, "…") if secret else text
+        return text
+
 
 def parse(url: str) -> Address:
-    """postgresql://user@host/database?log=orders&schema=hansard; several hosts and libpq's own options as libpq takes them."""
-    parts = urlsplit(url)
-    ours: dict[str, str] = {"log": "main", "schema": "hansard"}
-    theirs: list[tuple[str, str]] = []
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+    """postgresql://user@host/database?log=orders&schema=hansard; several hosts and libpq's own options as libpq takes them.
+
+    Taken apart by hand, because libpq's URLs hold what others do not: several hosts, no host at all, a colon in a password.
+    """
+    _, _, rest = url.partition("://")
+    body, _, query = rest.partition("?")
+    shown = _shown(body, query)
+    if "#" in rest:
+        raise InvalidInput("place", shown, "expected no # in the URL; write %23")
+    ours, theirs = dict(_OURS), []
+    for option in filter(None, query.split("&")):
+        name, _, value = option.partition("=")
         if name in ours:
-            ours[name] = value
+            ours[name] = unquote(value)
         else:
-            theirs.append((name, value))
-    if parts.fragment:
-        raise InvalidInput("place", _shown(url), "expected no # in the URL; write %23")
+            theirs.append(option)
     if not _SCHEMA.fullmatch(ours["schema"]):
         raise InvalidInput("schema", ours["schema"], "expected at most 63 letters, digits and _, not a digit first")
     try:
         log = check_name("log", ours["log"])
     except HansardError as error:
         raise InvalidInput("log", ours["log"], str(error)) from error
-    conninfo = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(theirs, quote_via=quote), ""))
-    return Address(conninfo, log, ours["schema"], _shown(url))
+    conninfo = f"postgresql://{body}" + (f"?{'&'.join(theirs)}" if theirs else "")
+    return Address(conninfo, log, ours["schema"], shown)
 
 
-def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    kept = [(name, value) for name, value in parse_qsl(parts.query) if name != "password"]
-    return urlunsplit(parts._replace(netloc=_PASSWORD.sub("…", parts.netloc), query=urlencode(kept, quote_via=quote)))
+def _shown(body: str, query: str) -> str:
+    """Everything between the first colon of the user's part and the last @ may be a password."""
+    options = [option for option in query.split("&") if option.partition("=")[0] not in _SECRETS]
+    whole = body + (f"?{'&'.join(options)}" if query and options else "")
+    user, at, place = whole.rpartition("@")
+    return f"postgresql://{user.partition(':')[0]}{':…' if ':' in user else ''}{at}{place}"

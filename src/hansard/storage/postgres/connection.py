@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg import errors, pq
+from psycopg.rows import tuple_row
 from psycopg.types.numeric import Int8BinaryDumper
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -50,6 +51,8 @@ class Connection(psycopg.Connection[tuple[Any, ...]]):
     transaction, it refuses to end it."""
 
     own: "OwnCursor"
+    plain: psycopg.Cursor[tuple[Any, ...]]
+    """For BEGIN, COMMIT and savepoints: its rows are tuples, whatever a user makes of the connection's."""
     is_lent = False
 
     def commit(self) -> None:
@@ -94,9 +97,13 @@ class Database:
         try:
             self._options = psycopg.conninfo.conninfo_to_dict(address.conninfo)
         except psycopg.ProgrammingError as error:
-            raise InvalidInput("place", address.shown, first_line(error)) from error
+            raise InvalidInput("place", address.shown, address.scrubbed(first_line(error))) from None
         self._options.setdefault("connect_timeout", _CONNECT_TIMEOUT_S)
         self._options.setdefault("application_name", "hansard")
+        # A server that has vanished is found out in seconds, not in the quarter of an hour that TCP allows.
+        for name, value in (("idle", 5), ("interval", 2), ("count", 3)):
+            self._options.setdefault(f"keepalives_{name}", value)
+        self._options.setdefault("tcp_user_timeout", 15_000)
 
     @property
     def options(self) -> dict[str, Any]:
@@ -107,7 +114,7 @@ class Database:
         try:
             connection = Connection.connect(**self.options)
         except psycopg.Error as error:
-            raise OpenFailed(f"{self.shown}: {first_line(error)}") from error
+            raise OpenFailed(f"{self.shown}: {self.address.scrubbed(first_line(error))}") from error
         try:
             with translated(self.shown):
                 self._check_server(connection)
@@ -131,10 +138,11 @@ class Database:
         connection.execute(_WRITER_SETTINGS if is_writer else _READER_SETTINGS)
         if is_writer:
             self._set_durability(connection)
-        cursor = OwnCursor(connection)
+        cursor = OwnCursor(connection, row_factory=tuple_row)
         cursor.adapters.register_dumper(int, Int8BinaryDumper)
         arrays.register(cursor)
         connection.own = cursor  # type: ignore[attr-defined]
+        connection.plain = psycopg.Cursor(connection, row_factory=tuple_row)  # type: ignore[attr-defined]
 
     def _set_durability(self, connection: psycopg.Connection[Any]) -> None:
         """At least the server's own disk, or what the user's database asks for beyond that."""
@@ -144,9 +152,13 @@ class Database:
         elif now in ("off", "local"):
             connection.execute("SET synchronous_commit = on")
 
+    @property
+    def is_in_child(self) -> bool:
+        return os.getpid() != self._pid
+
     def check_process(self) -> None:
         """Raises StoreForked in a child process, which must not use its parent's connections."""
-        if os.getpid() != self._pid:
+        if self.is_in_child:
             raise StoreForked(f"{self.shown} was opened before a fork; open it again in the child process")
 
 

@@ -47,7 +47,7 @@ class Plan:
     def __init__(self, schema: str, log: int, *, clock_us: Callable[[], int]) -> None:
         self._log, self._clock_us = log, clock_us
         self._streams_sql = qualified(_STREAMS, schema)
-        self._reader, self._rows = Reader(schema, log), Rows(schema, log)
+        self.reader, self._rows = Reader(schema, log), Rows(schema, log)
         self.stored = self.head = NOTHING
         self._streams: dict[str, _Stream] = {}
         self._known: dict[bytes, RecordedEvent] = {}
@@ -70,9 +70,12 @@ class Plan:
         """Nothing that was planned since then happens; what was remembered is looked up anew."""
         self.stored = self.head = head
         self._rows.forget()
-        self._reader.forget()
+        self.reader.forget()
         self._streams.clear()
-        self.committed()
+        self._unstored.clear()
+        self._overlay.clear()
+        if head is NOTHING:
+            self._known = {}
 
     def learn(self, appends: Sequence[Append], *, is_careful: bool) -> None:
         """Look up, for all of a group at once, what its appends will ask for."""
@@ -89,7 +92,7 @@ class Plan:
                 return place
             return (plan or self.place)(ticket)
         except HansardError as refusal:
-            return refusal if is_careful else self._place_after_refusal(ticket.append, refusal)
+            return self._place_after_refusal(ticket.append, refusal)
 
     def place(self, ticket: Ticket) -> Appended:
         """Plan it, or raise what refuses it."""
@@ -121,7 +124,7 @@ class Plan:
 
     def _learn_ids(self, appends: Sequence[Append]) -> None:
         ids = [event.id_bytes for append in appends for event in append.events]
-        self._known |= self._reader.events(self._connection, ids)
+        self._known |= self.reader.events(self._connection, ids)
 
     def _repeated(self, append: Append) -> Appended | None:
         consistency.check_ids_once(append)
@@ -159,9 +162,9 @@ class Plan:
         after = max(condition.after, checked_to)
         if after >= self.head.position:
             return
-        position = self._reader.first_match(self._connection, condition.fail_if, after=after, head=self.stored)
+        position = self.reader.first_match(self._connection, condition.fail_if, after=after, head=self.stored)
         if position is not None:
-            type = self._reader.type_at(self._connection, position)
+            type = self.reader.type_at(self._connection, position)
             raise AppendConditionFailed(condition.fail_if, condition.after, position, type)
         for event in self._unstored_events():
             if event.position > after and condition.fail_if.matches(event, event.stream):
@@ -201,7 +204,7 @@ class Plan:
         return _Stream(self.head.streams, 0)
 
     def _kind(self, type: str, category: str) -> int:
-        kinds = self._reader.learn_kinds(self._connection.own, self.stored)
+        kinds = self.reader.learn_kinds(self._connection.own, self.stored, self.reader.kinds)
         id = kinds.id(type, category)
         if id is None:
             self.head = self.head._replace(kinds=self.head.kinds + 1)

@@ -87,26 +87,22 @@ class Kinds:
     """The kinds of a log, remembered: they are few, and none ever changes."""
 
     def __init__(self) -> None:
+        self.last = 0
+        """All kinds up to this id are here; it only grows."""
         self._lock = threading.Lock()
-        self.forget()
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def forget(self) -> None:
-        """After the loss of a connection: another server may not have what was not confirmed by it."""
-        with self._lock:
-            self._ids: dict[tuple[str, str], int] = {}
-            self._by_type: dict[str, list[int]] = {}
-            self._by_category: dict[str, list[tuple[int, str]]] = {}
+        self._ids: dict[tuple[str, str], int] = {}
+        self._by_type: dict[str, list[int]] = {}
+        self._by_category: dict[str, list[tuple[int, str]]] = {}
 
     def learn(self, rows: Sequence[tuple[int, str, str]]) -> None:
+        """The kinds after `last`, in order, as they were asked for; two threads may have asked for the same."""
         with self._lock:
             for id, type, category in rows:
-                if (type, category) not in self._ids:  # two readers may have asked at once
+                if id > self.last:
                     self._by_type.setdefault(type, []).append(id)
                     self._by_category.setdefault(category, []).append((id, type))
                     self._ids[type, category] = id
+                    self.last = id
 
     def id(self, type: str, category: str) -> int | None:
         return self._ids.get((type, category))
@@ -127,7 +123,9 @@ class Reader:
         self.kinds = Kinds()
 
     def forget(self) -> None:
-        self.kinds.forget()
+        """After the loss of a connection: another server may not have what was not confirmed by it. Whoever is under way goes on
+        with what it had."""
+        self.kinds = Kinds()
         self.tag_counts = TagCounts()
 
     def _sql(self, template: str) -> str:
@@ -176,14 +174,16 @@ class Reader:
         own, known, has_types = connection.own, Head(0, 0, 0, 0), any(item.types for item in query.items)
         while True:
             # Looked up before the moment of the statement: which tag is rarest need not be right, and kinds only grow in number.
-            found = paths.paths_of(_Lookups(self, own, known), query, after)
+            look = _Lookups(self, own, known)
+            kinds_seen = max(look.kinds_known.last, known.kinds)
+            found = paths.paths_of(look, query, after)
             first, parameters = selection.first(found)
             sql = self._sql(_HEAD_AND_FIRST.replace("{first}", first))
             row = own.row(sql, (self._log, after, POSITION_MAX, 1, *parameters))
             if row is None:
                 return known, None
             head = Head(*row[:4])
-            if not has_types or head.kinds <= len(self.kinds):
+            if not has_types or head.kinds <= kinds_seen:
                 return head, row[4]
             known = head  # an event of a kind that was not known may have come
 
@@ -223,10 +223,10 @@ class Reader:
         sql = self._sql(_STREAMS).replace("{which}", which)
         return list(starmap(StreamInfo, connection.own.rows(sql, parameters)))
 
-    def learn_kinds(self, own: OwnCursor, head: Head) -> Kinds:
-        if len(self.kinds) < head.kinds:
-            self.kinds.learn(own.rows(self._sql(_KINDS), (self._log, len(self.kinds))))
-        return self.kinds
+    def learn_kinds(self, own: OwnCursor, head: Head, kinds: Kinds) -> Kinds:
+        if kinds.last < head.kinds:
+            kinds.learn(own.rows(self._sql(_KINDS), (self._log, kinds.last)))
+        return kinds
 
 
 class _Lookups:
@@ -234,10 +234,10 @@ class _Lookups:
 
     def __init__(self, reader: Reader, own: OwnCursor, head: Head) -> None:
         self._reader, self._own, self._head = reader, own, head
-        self.tag_counts = reader.tag_counts
+        self.kinds_known, self.tag_counts = reader.kinds, reader.tag_counts
 
     def kinds(self, types: Set[str], category: str | None) -> list[int]:
-        return self._reader.learn_kinds(self._own, self._head).of(types, category)
+        return self._reader.learn_kinds(self._own, self._head, self.kinds_known).of(types, category)
 
     def stream_id(self, name: str) -> int | None:
         row = self._own.row(self._reader._sql(_STREAM_ID), (self._reader._log, name))

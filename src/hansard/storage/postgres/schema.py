@@ -4,13 +4,14 @@ A log needs five things: the events in order, a stream's events by version, an e
 tag. Each is one table or index below. The log's id leads every key. `{s}` stands for the schema's name.
 """
 
+import time
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from psycopg import errors
 
-from hansard.errors import NewerFormat, OlderFormat, StoreNotFound, StoreReadOnly
-from hansard.storage.postgres.connection import Connection, Database
+from hansard.errors import NewerFormat, OlderFormat, OpenFailed, StoreNotFound, StoreReadOnly
+from hansard.storage.postgres.connection import Connection, Database, first_line
 
 
 class Migration(NamedTuple):
@@ -94,6 +95,9 @@ _BOOK = (
     "(number int4 PRIMARY KEY, title text NOT NULL, applied timestamptz NOT NULL DEFAULT now())"
 )
 
+_RACE_S = 5.0
+"""How long others may take to make the schema that is being made here, too."""
+
 _OLD_WRITERS = "DELETE FROM {s}.writer WHERE log = $1 AND seen < now() - interval '7 days'"
 
 
@@ -126,13 +130,17 @@ def migrate(database: Database, migrations: tuple[Migration, ...] = MIGRATIONS) 
     """Do what is missing, all of it or nothing; of several at once, one does it and the others wait. Returns the statements."""
     schema = database.address.schema
     connection = database.connect()
+    deadline = time.monotonic() + _RACE_S
     try:
         while True:
             try:
                 with connection.transaction():
                     return _migrate_within(connection, database, schema, migrations)
-            except (errors.UniqueViolation, errors.DuplicateSchema, errors.DuplicateTable):
-                connection.execute("SELECT pg_sleep(0.02)")  # another one is making the schema: its lock comes after it
+            except (errors.UniqueViolation, errors.DuplicateSchema, errors.DuplicateTable) as error:
+                # Another one is making the schema: its lock comes after it. Or the tables are of somebody else.
+                if time.monotonic() > deadline:
+                    raise OpenFailed(f"{database.shown}: the schema {schema!r} cannot be made: {first_line(error)}") from error
+                time.sleep(0.02)
     finally:
         connection.close()
 

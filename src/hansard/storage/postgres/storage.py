@@ -165,6 +165,8 @@ class PostgresStorage:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._database.is_in_child:
+            return  # the connections and locks are the parent's
         self._checkers.close()
         if self._commits is not None:
             self._commits.close()

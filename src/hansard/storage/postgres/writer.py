@@ -32,11 +32,14 @@ from hansard.storage.port import InlineHook, ResultT, StorageTransaction, Ticket
 from hansard.storage.postgres.connection import Connection, Database, OwnCursor, first_line, is_lost, named, translated
 from hansard.storage.postgres.documents import Documents, PostgresTransaction
 from hansard.storage.postgres.planning import NOTHING, Plan
-from hansard.storage.postgres.reader import Head, Reader
+from hansard.storage.postgres.reader import Head
 from hansard.storage.postgres.schema import qualified
 
 # The lock, in the same message as BEGIN but in a statement of its own. No parameters, so that one message may hold both.
-_BEGIN = "BEGIN; SELECT head, last_us, streams, kinds FROM {s}.log WHERE id = {log} FOR UPDATE"
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; "
+    "SELECT head, last_us, streams, kinds FROM {s}.log WHERE id = {log} FOR UPDATE"
+)
 
 # The number of this writer's last transaction of documents. Parameters: log, writer, number.
 _SIGN = (
@@ -46,7 +49,15 @@ _SIGN = (
 _WAS_SIGNED = "UPDATE {s}.writer SET seen = now() WHERE log = $1 AND id = $2::uuid AND number = $3 RETURNING 1"
 
 _RECONNECT_PAUSE_S = 0.05
-_CAUSED_BY_ONE_APPEND = (errors.DataError, errors.ProgramLimitExceeded)
+_CAUSED_BY_ONE_APPEND = (errors.DataError, errors.ProgramLimitExceeded, errors.UniqueViolation)
+_MAY_PASS = (errors.LockNotAvailable, errors.ReadOnlySqlTransaction)
+"""What a transaction may meet while the server, or another one, is still busy with the one whose outcome is open."""
+
+_ENDED = "SQL on the transaction's connection has ended the transaction; leave COMMIT and ROLLBACK out"
+
+
+class _TransactionEnded(Exception):
+    """SQL of a user's function has ended the transaction that it was lent."""
 
 
 class _OutcomeOpen(Exception):
@@ -61,7 +72,7 @@ class Writer:
         self._number = 0
         self._begin_sql = qualified(_BEGIN, schema).replace("{log}", str(log))
         self._sign_sql, self._was_signed_sql = qualified(_SIGN, schema), qualified(_WAS_SIGNED, schema)
-        self._reader, self._documents = Reader(schema, log), Documents(schema, log)
+        self._documents = Documents(schema, log)
         self._plan = Plan(schema, log, clock_us=clock_us)
         self._inline: InlineHook | None = None
         self._is_warned = False
@@ -85,11 +96,13 @@ class Writer:
         is OutcomeUnknown."""
         try:
             outcomes = self._outcomes(tickets)
-        except _CAUSED_BY_ONE_APPEND as error:
-            if len(tickets) == 1:
-                raise named(self._database.shown, error) from error
-            self._write_one_by_one(tickets)
-            return
+        except (*_CAUSED_BY_ONE_APPEND, _TransactionEnded) as error:
+            if len(tickets) > 1:
+                self._write_one_by_one(tickets)
+                return
+            if isinstance(error, _TransactionEnded):
+                raise StoreUnusable(_ENDED) from error
+            raise named(self._database.shown, error) from error
         except psycopg.Error as error:
             raise named(self._database.shown, error) from error
         for ticket, outcome in zip(tickets, outcomes, strict=True):
@@ -111,7 +124,7 @@ class Writer:
         is_careful = self._inline is not None
         outcomes: list[Appended | HansardError] = []
         open_outcomes: list[Appended | HansardError] | None = None
-        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        patience = _Patience()
         while True:
             try:
                 with self._transaction(moves_head=open_outcomes is not None):
@@ -122,12 +135,16 @@ class Writer:
                     raise
             except _OutcomeOpen as error:
                 open_outcomes = open_outcomes or outcomes
-                self._reconnect(deadline, error, is_open=True)
-            except psycopg.Error as error:
-                if not is_lost(self._connection):
+                self._reconnect(patience, error, is_open=True)
+            except (psycopg.Error, StorageFailed) as error:
+                if open_outcomes is not None and not self._may_pass(error):
+                    raise self._unknown(error) from error
+                if open_outcomes is None and not is_lost(self._connection):
                     raise
-                self._reconnect(deadline, error, is_open=open_outcomes is not None)
+                self._reconnect(patience, error, is_open=open_outcomes is not None)
             is_careful = True
+            for ticket in tickets:
+                ticket.checked_to = 0  # another server may stand at another head
 
     def _planned_group(self, tickets: Sequence[Ticket], is_careful: bool) -> list[Appended | HansardError]:
         self._plan.learn([ticket.append for ticket in tickets], is_careful=is_careful)
@@ -177,7 +194,7 @@ class Writer:
         self._plan.committed()
 
     def _begin(self) -> None:
-        cursor = self._connection.execute(self._begin_sql, prepare=False)
+        cursor = self._connection.plain.execute(self._begin_sql, prepare=False)
         cursor.nextset()
         row = cursor.fetchone()
         if row is None:
@@ -185,30 +202,45 @@ class Writer:
         self._plan.begin(self._connection, Head(*row))
 
     def _commit(self) -> None:
+        if self._status != TransactionStatus.INTRANS:
+            raise _TransactionEnded  # the server would answer the COMMIT of a failed transaction without an error
         self._is_warned = False
         try:
-            self._connection.execute("COMMIT", prepare=False)
+            cursor = self._connection.plain.execute("COMMIT", prepare=False)
         except psycopg.Error as error:
             if is_lost(self._connection):
                 raise _OutcomeOpen from error
             raise
         if self._is_warned:
             raise _OutcomeOpen
+        if cursor.statusmessage != "COMMIT":
+            raise _TransactionEnded
 
     def _roll_back_if_open(self) -> None:
-        if not is_lost(self._connection) and self._connection.info.transaction_status != TransactionStatus.IDLE:
-            with suppress(psycopg.Error):
-                self._connection.execute("ROLLBACK", prepare=False)
+        """A connection that cannot be brought back to rest is given up: the next group makes a new one."""
+        if is_lost(self._connection) or self._is_at_rest():
+            return
+        with suppress(psycopg.Error):
+            self._connection.plain.execute("ROLLBACK", prepare=False)
+        if not self._is_at_rest():
+            self._connection.close()
+
+    def _is_at_rest(self) -> bool:
+        return self._status == TransactionStatus.IDLE
+
+    @property
+    def _status(self) -> TransactionStatus:
+        return self._connection.info.transaction_status
 
     def _note(self, diagnostic: errors.Diagnostic) -> None:
         # 01000 comes with a commit whose wait for a standby was cancelled: it is stored here, and perhaps nowhere else.
         self._is_warned = self._is_warned or diagnostic.sqlstate == "01000"
 
-    def _reconnect(self, deadline: float, cause: Exception, *, is_open: bool) -> None:
+    def _reconnect(self, patience: "_Patience", cause: Exception, *, is_open: bool) -> None:
         """A new connection, to whichever of the URL's hosts takes writes. `is_open`: a commit may have come through."""
         self._connection.close()
         failure: Exception = cause
-        while time.monotonic() < deadline:
+        while not patience.is_over():
             try:
                 self._connection = self._database.connect()
             except (OpenFailed, StorageFailed) as error:
@@ -218,17 +250,23 @@ class Writer:
             self._connection.add_notice_handler(self._note)
             return
         if is_open:
-            raise OutcomeUnknown(
-                f"{self._database.shown}: the connection was lost at the commit and the server cannot be reached; "
-                "append again with the same ids: what was stored is not stored twice"
-            ) from cause
+            raise self._unknown(failure) from cause
         raise StorageFailed(f"{self._database.shown}: {first_line(failure)}; nothing was stored") from cause
+
+    def _may_pass(self, error: Exception) -> bool:
+        return is_lost(self._connection) or isinstance(error, _MAY_PASS)
+
+    def _unknown(self, failure: Exception) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            f"{self._database.shown}: the connection was lost at the commit, and then: {first_line(failure)}; whether it was "
+            "stored is not known. Append again with the same ids: what was stored is not stored twice"
+        )
 
     # Transactions of others' making
 
     def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         """Errors of the database that `work` causes with the connection are its own; those of begin and commit are ours."""
-        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        patience = _Patience()
         self._number += 1
         raised: BaseException | None = None
         while True:
@@ -242,28 +280,33 @@ class Writer:
                         raise
                 return result
             except _OutcomeOpen as error:
-                if self._was_committed(deadline, error):
+                if self._was_committed(error):
                     return result
+            except _TransactionEnded as error:
+                raise StoreUnusable(_ENDED) from error
             except Exception as error:
                 if is_lost(self._connection):  # whatever the user's function has made of it
-                    self._reconnect(deadline, error, is_open=False)
+                    self._reconnect(patience, error, is_open=False)
                 elif error is raised or not isinstance(error, psycopg.Error):
                     raise
                 else:
                     raise named(self._database.shown, error) from error
 
-    def _was_committed(self, deadline: float, error: _OutcomeOpen) -> bool:
+    def _was_committed(self, error: _OutcomeOpen) -> bool:
         """Whether the last transaction, whose outcome is open, has signed. The lock waits for what it still does."""
         cause: Exception = error
+        patience = _Patience()
         while True:
-            self._reconnect(deadline, cause, is_open=True)
+            self._reconnect(patience, cause, is_open=True)
             try:
                 with self._transaction():
                     signed = self._connection.own.row(self._was_signed_sql, (self._log, self._id, self._number))
                 return signed is not None
-            except (psycopg.Error, _OutcomeOpen) as again:
-                if not is_lost(self._connection) and isinstance(again, psycopg.Error):
-                    raise named(self._database.shown, again) from again
+            except _OutcomeOpen as again:
+                cause = again
+            except (psycopg.Error, StorageFailed) as again:
+                if not self._may_pass(again):
+                    raise self._unknown(again) from again
                 cause = again
 
     @contextmanager
@@ -272,28 +315,26 @@ class Writer:
         the transaction, and whether it was left in ruins."""
         connection = self._connection
         transaction = PostgresTransaction(self, connection, self._documents)
-        connection.execute("SAVEPOINT hansard")
+        connection.plain.execute("SAVEPOINT hansard", prepare=False)
         was_lent, connection.is_lent = connection.is_lent, True
         try:
             yield transaction
-        except BaseException:
+            transaction.is_over, connection.is_lent = True, was_lent
+            self._plan.flush()
+            connection.plain.execute("RELEASE SAVEPOINT hansard", prepare=False)
+        except BaseException as error:
             transaction.is_over, connection.is_lent = True, was_lent
             if not is_lost(connection):
-                self._end_savepoint("ROLLBACK TO SAVEPOINT hansard")
+                self._back_to_savepoint()
+            if isinstance(error, errors.InFailedSqlTransaction):
+                raise StorageFailed("a statement of this transaction failed, so nothing of it happens") from error
             raise
-        transaction.is_over, connection.is_lent = True, was_lent
-        self._plan.flush()
-        self._end_savepoint("RELEASE SAVEPOINT hansard")
 
-    def _end_savepoint(self, statement: str) -> None:
+    def _back_to_savepoint(self) -> None:
         try:
-            self._connection.execute(statement)
+            self._connection.plain.execute("ROLLBACK TO SAVEPOINT hansard", prepare=False)
         except (errors.NoActiveSqlTransaction, errors.InvalidSavepointSpecification) as error:
-            raise StoreUnusable(
-                "SQL on the transaction's connection has ended the transaction; leave COMMIT and ROLLBACK out"
-            ) from error
-        except errors.InFailedSqlTransaction as error:
-            raise StorageFailed("a statement of this transaction failed, so nothing of it happens") from error
+            raise _TransactionEnded from error
 
     @contextmanager
     def own(self) -> Iterator[OwnCursor]:
@@ -303,9 +344,9 @@ class Writer:
             yield self._connection.own
 
     def check_open(self) -> None:
-        status = self._connection.info.transaction_status
+        status = self._status
         if status == TransactionStatus.IDLE:
-            raise StoreUnusable("SQL on the transaction's connection has ended the transaction; leave COMMIT and ROLLBACK out")
+            raise StoreUnusable(_ENDED)
         if status == TransactionStatus.INERROR:
             raise StorageFailed("a statement of this transaction failed, so nothing of it happens")
 
@@ -319,7 +360,20 @@ class Writer:
         return outcome
 
     def read_within(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
-        return self._reader.read(self._connection, query, after=after, before=before, backwards=backwards, limit=limit)
+        return self._plan.reader.read(self._connection, query, after=after, before=before, backwards=backwards, limit=limit)
+
+
+class _Patience:
+    """How long a server may stay away, from the first loss of the connection on."""
+
+    def __init__(self) -> None:
+        self._until_s: float | None = None
+
+    def is_over(self) -> bool:
+        now = time.monotonic()
+        if self._until_s is None:
+            self._until_s = now + BUSY_TIMEOUT_S
+        return now >= self._until_s
 
 
 def _first_told(
