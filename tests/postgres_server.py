@@ -6,6 +6,7 @@ HANSARD_TEST_POSTGRES_BIN at other binaries, such as /usr/lib/postgresql/15/bin.
 
 import atexit
 import os
+import re
 import shutil
 import signal
 import socket
@@ -21,6 +22,8 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import psycopg
+
+import hansard
 
 _OTHER_USER = "nobody"
 """PostgreSQL refuses to run as root."""
@@ -105,14 +108,16 @@ class Server:
     def kill(self) -> None:
         """As if the power had failed: every process of the server at once."""
         assert self._process is not None
-        pids = [
-            int(p) for p in subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True).stdout.split()
-        ]
-        for pid in (self._process.pid, *pids):
+        os.kill(self._process.pid, signal.SIGSTOP)  # so that it starts no more of them
+        found = subprocess.run(["pgrep", "-P", str(self._process.pid)], capture_output=True, text=True)
+        children = [int(pid) for pid in found.stdout.split()]
+        for pid in (*children, self._process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(30)
         self._process = None
+        while any(_is_alive(pid) for pid in children):  # their shared memory would keep the next server from starting
+            time.sleep(0.01)
 
     password = ""
 
@@ -124,6 +129,12 @@ class Server:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
+
+
+def _is_alive(pid: int) -> bool:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def _free_port() -> int:
@@ -152,9 +163,27 @@ def _drop(admin: str, name: str) -> None:
         connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
+@cache
+def writer_url() -> str:
+    """The same database for a role that may do no more than `hansard migrate --writer` lets it."""
+    name = f"writer_{uuid4().hex[:12]}"
+    with psycopg.connect(shared_url(), autocommit=True) as connection:
+        # A schema of its name is the first in a role's search path: room for tables of the tests.
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'writer'; CREATE SCHEMA {name} AUTHORIZATION {name}")
+    hansard.migrate(shared_url(), writer=name)
+    if os.environ.get("HANSARD_TEST_POSTGRES"):
+        atexit.register(_drop_role, name)
+    return re.sub("//([^@/]*@)?", f"//{name}:writer@", shared_url(), count=1)
+
+
+def _drop_role(name: str) -> None:
+    with psycopg.connect(shared_url(), autocommit=True) as connection:
+        connection.execute(f"DROP OWNED BY {name} CASCADE; DROP ROLE {name}")
+
+
 def log_url(folder: Path) -> str:
-    """The log that stands for a test's folder."""
-    url = shared_url()
+    """The log that stands for a test's folder, for a writer."""
+    url = writer_url()
     return f"{url}{'&' if '?' in url else '?'}log={quote(str(folder), safe='')}"
 
 
@@ -163,6 +192,7 @@ def empty_schema() -> Iterator[str]:
     """For tables of one test: its name, to be put into a search path."""
     name = f"test_{uuid4().hex[:12]}"
     with psycopg.connect(shared_url(), autocommit=True) as connection:
-        connection.execute(f"CREATE SCHEMA {name}")
+        writer = psycopg.conninfo.conninfo_to_dict(writer_url())["user"]
+        connection.execute(f"CREATE SCHEMA {name}; GRANT ALL ON SCHEMA {name} TO {writer}")
         yield name
         connection.execute(f"DROP SCHEMA {name} CASCADE")

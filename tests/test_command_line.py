@@ -192,7 +192,7 @@ def test_check_finds_damage_and_ends_with_9(place: str) -> None:
         connection: Any = sqlite3.connect(place)
         connection.execute("UPDATE event SET data = '{' WHERE position = 2")
     else:
-        connection = psycopg.connect(place.partition("?")[0])
+        connection = psycopg.connect(shared_url())
         connection.execute(f"UPDATE hansard.event SET data = '{{' WHERE log = {log} AND position = 2")
     connection.commit()
     connection.close()

@@ -567,7 +567,7 @@ def test_kinds_are_not_forgotten_by_one_thread_while_another_learns(server: Serv
         threads = [threading.Thread(target=work) for work in (read, read, claim, claim)]
         for thread in threads:
             thread.start()
-        for number in range(400):
+        for number in range(150):
             writer.append("a-1", Event(f"type-{300 + number}"))
             store._storage._reader.forget()
         is_over.set()
