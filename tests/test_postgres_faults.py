@@ -1,5 +1,7 @@
 """PostgreSQL: what was acknowledged is there once, whatever is killed, cut or full; what was not is there whole or not at all."""
 
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -132,6 +134,30 @@ def test_the_server_is_killed_under_load(server: Server) -> None:
             server.start()
         time.sleep(0.3)
     load.judge()
+
+
+def test_processes_of_the_server_are_killed_under_load(server: Server) -> None:
+    """One process of the server that dies takes all others with it, and every open transaction."""
+    seed = time.time_ns()
+    random = Random(seed)
+    of_hansard = "SELECT pid FROM pg_stat_activity WHERE application_name = 'hansard'"
+    with Load(server.url(), seed=seed) as load:
+        for _ in range(5):
+            time.sleep(0.2 + random.random() * 0.4)
+            pids = [pid for (pid,) in asked(server, of_hansard)]
+            if pids:
+                os.kill(int(str(random.choice(pids))), signal.SIGKILL)
+        time.sleep(0.5)
+        server.wait_until_up()
+    load.judge()
+
+
+def asked(server: Server, statement: str) -> list[tuple[object, ...]]:
+    """Asked of a server that may be recovering."""
+    while True:
+        server.wait_until_up()
+        with suppress(psycopg.OperationalError):
+            return server.sql(statement)
 
 
 WRITER = """
