@@ -19,7 +19,7 @@ import pytest
 import hansard
 from hansard import Event, HansardError, OutcomeUnknown, StorageFailed
 from hansard.appends import Append, StreamAppend, append_of
-from hansard.cli.output import shown_place
+from hansard.names import shown_place
 from hansard.storage.port import Ticket
 from hansard.store import Store
 from postgres_server import Server, run, temporary_folder
@@ -35,6 +35,7 @@ class Load:
         self.acknowledged: dict[UUID, int] = {}
         self.followed: list[tuple[int, UUID]] = []
         self.failures: list[BaseException] = []
+        self._was_told = False
         self._lock = threading.Lock()
         self._is_over = threading.Event()
         self.store = hansard.open(url)
@@ -49,8 +50,6 @@ class Load:
             with self._lock:
                 for offset, event in enumerate(given):
                     self.acknowledged[event.id] = appended.first_position + offset
-
-    _was_told = False
 
     def _stored(self, store: Store, stream: str, given: list[Event]) -> hansard.Appended:
         while True:

@@ -347,15 +347,12 @@ class CapabilityMissing(StoreUnusable):
 
     code = "capability-missing"
 
-    def __init__(self, capability: str, engine: str) -> None:
-        super().__init__(capability, engine)
-        self.capability, self.engine = capability, engine
+    def __init__(self, capability: str, engine: str, instead: str = "") -> None:
+        super().__init__(capability, engine, instead)
+        self.capability, self.engine, self.instead = capability, engine, instead
 
     def __str__(self) -> str:
-        return f"the {self.engine} engine has no {self.capability}{_INSTEAD.get((self.engine, self.capability), '')}"
-
-
-_INSTEAD: Final = {("PostgreSQL", "online backup"): "; use pg_dump, or hansard copy"}
+        return f"the {self.engine} engine has no {self.capability}{self.instead and f'; {self.instead}'}"
 
 
 class StorageFailed(HansardError):

@@ -38,3 +38,18 @@ def check_names(field: str, values: object, count_max: int) -> frozenset[str]:
     if len(names) > count_max:
         raise InvalidInput(field, len(names), f"expected at most {count_max} names")
     return names
+
+
+_SECRETS = {"password", "sslpassword"}
+
+
+def shown_place(place: str) -> str:
+    """A store's place as messages show it: all between the first colon of a URL's user and its last @ may be a password."""
+    scheme, is_url, rest = place.partition("://")
+    if not is_url:
+        return place
+    body, has_options, query = rest.partition("?")
+    options = [option for option in query.split("&") if option.partition("=")[0] not in _SECRETS]
+    whole = body + (f"?{'&'.join(options)}" if has_options and options else "")
+    user, at, host = whole.rpartition("@")
+    return f"{scheme}://{user.partition(':')[0]}{':…' if ':' in user else ''}{at}{host}"

@@ -5,7 +5,8 @@ import sys
 import click
 
 from hansard.cli.options import store_argument
-from hansard.cli.output import format_options, print_json, shown_place, wants_json
+from hansard.cli.output import format_options, print_json, wants_json
+from hansard.names import shown_place
 from hansard.store import open
 
 PROBLEMS_FOUND = 9

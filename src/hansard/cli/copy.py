@@ -5,8 +5,9 @@ import time
 
 import click
 
-from hansard.cli.output import format_options, position_bar, print_json, shown_place, wants_json
+from hansard.cli.output import format_options, position_bar, print_json, wants_json
 from hansard.interchange.copying import copy_log
+from hansard.names import shown_place
 from hansard.store import open
 
 

@@ -2,8 +2,9 @@
 
 import click
 
-from hansard.cli.output import format_options, print_json, shown_place, wants_json
+from hansard.cli.output import format_options, print_json, wants_json
 from hansard.migrating import migrate as migrate_
+from hansard.names import shown_place
 
 
 @click.command()

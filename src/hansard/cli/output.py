@@ -1,6 +1,5 @@
 """What people and programs see: tables on a terminal, JSON lines in a pipe."""
 
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -21,7 +20,6 @@ CommandT = TypeVar("CommandT", bound=Callable[..., Any])
 _DATA_CHARS = 200
 _PIPE_COLUMNS = 160
 _COLUMN_MIN = 8
-_PASSWORD = re.compile(r"(://[^:@/?]*:).*(?=@)|(password=)[^&]+")
 
 
 def format_options(command: CommandT) -> CommandT:
@@ -112,11 +110,6 @@ def event_line(event: RecordedEvent) -> str:
     position, stream, version, type, time, data = event_row(event)
     place = f"{stream} {version}  " if stream else ""
     return visible(f"{position:>8}  {time}  {place}{type}  {data}")
-
-
-def shown_place(place: str) -> str:
-    """A store's place without its password."""
-    return _PASSWORD.sub(r"\1\2…", place)
 
 
 def position_bar() -> Progress:

@@ -48,9 +48,6 @@ class Dialect(NamedTuple):
     """Of a table's name."""
 
 
-SQLITE = Dialect("?", {}, "TEXT", 1_000)
-POSTGRESQL = Dialect("%s", {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}, 'TEXT COLLATE "C"', 63)
-
 ResultT = TypeVar("ResultT")
 
 

@@ -5,10 +5,9 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from hansard.errors import HansardError, InvalidInput
-from hansard.names import check_name
+from hansard.names import check_name, shown_place
 
 _OURS = {"log": "main", "schema": "hansard"}
-_SECRETS = {"password", "sslpassword"}
 _SCHEMA = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 
 
@@ -35,7 +34,7 @@ def parse(url: str) -> Address:
     """
     _, _, rest = url.partition("://")
     body, _, query = rest.partition("?")
-    shown = _shown(body, query)
+    shown = shown_place(url)
     if "#" in rest:
         raise InvalidInput("place", shown, "expected no # in the URL; write %23")
     ours, theirs = dict(_OURS), []
@@ -53,11 +52,3 @@ def parse(url: str) -> Address:
         raise InvalidInput("log", ours["log"], str(error)) from error
     conninfo = f"postgresql://{body}" + (f"?{'&'.join(theirs)}" if theirs else "")
     return Address(conninfo, log, ours["schema"], shown)
-
-
-def _shown(body: str, query: str) -> str:
-    """Everything between the first colon of the user's part and the last @ may be a password."""
-    options = [option for option in query.split("&") if option.partition("=")[0] not in _SECRETS]
-    whole = body + (f"?{'&'.join(options)}" if query and options else "")
-    user, at, place = whole.rpartition("@")
-    return f"postgresql://{user.partition(':')[0]}{':…' if ':' in user else ''}{at}{place}"

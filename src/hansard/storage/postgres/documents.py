@@ -8,10 +8,9 @@ from hansard.appends import Append, Appended
 from hansard.errors import StoreUnusable
 from hansard.events import RecordedEvent
 from hansard.query import Query
-from hansard.storage.port import POSTGRESQL
 from hansard.storage.postgres import arrays
 from hansard.storage.postgres.connection import Connection, OwnCursor
-from hansard.storage.postgres.schema import qualified
+from hansard.storage.postgres.schema import DIALECT, qualified
 
 if TYPE_CHECKING:
     from hansard.storage.postgres.writer import Writer
@@ -71,7 +70,7 @@ class Documents:
 class PostgresTransaction:
     """One transaction of the writer, as the port gives it to a function."""
 
-    dialect = POSTGRESQL
+    dialect = DIALECT
 
     def __init__(self, writer: "Writer", connection: Connection, documents: Documents) -> None:
         self._writer = writer

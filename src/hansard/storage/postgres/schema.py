@@ -11,7 +11,10 @@ from typing import Any, Final, NamedTuple
 from psycopg import errors
 
 from hansard.errors import NewerFormat, OlderFormat, OpenFailed, StoreNotFound, StoreReadOnly
+from hansard.storage.port import Dialect
 from hansard.storage.postgres.connection import Connection, Database, first_line
+
+DIALECT: Final = Dialect("%s", {"INTEGER": "BIGINT", "REAL": "DOUBLE PRECISION", "BLOB": "BYTEA"}, 'TEXT COLLATE "C"', 63)
 
 
 class Migration(NamedTuple):

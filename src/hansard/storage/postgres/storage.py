@@ -10,7 +10,7 @@ from hansard.query import Query
 from hansard.storage import conditions
 from hansard.storage.clock import now_us
 from hansard.storage.group_commit import GroupCommit
-from hansard.storage.port import POSTGRESQL, Capability, InlineHook, ResultT, StorageTransaction, Ticket
+from hansard.storage.port import Capability, InlineHook, ResultT, StorageTransaction, Ticket
 from hansard.storage.postgres import check, schema
 from hansard.storage.postgres.address import Address
 from hansard.storage.postgres.connection import Database, Readers, translated
@@ -25,7 +25,7 @@ class PostgresStorage:
     """One log of a database. It and its schema are made if they do not exist, unless `read_only` or `must_exist`."""
 
     capabilities = frozenset(Capability) - {Capability.BACKUP}
-    dialect = POSTGRESQL
+    dialect = schema.DIALECT
 
     def __init__(
         self,
@@ -159,7 +159,7 @@ class PostgresStorage:
         return self._readers.read(lambda connection: check.problems(connection, self._database.address.schema, self._log))
 
     def backup(self, target: str) -> int:
-        raise CapabilityMissing(Capability.BACKUP, "PostgreSQL")
+        raise CapabilityMissing(Capability.BACKUP, "PostgreSQL", "use pg_dump, or hansard copy")
 
     def close(self) -> None:
         if self._is_closed:

@@ -9,8 +9,8 @@ from hansard.appends import Append, Appended
 from hansard.errors import StoreUnusable
 from hansard.events import RecordedEvent
 from hansard.query import Query
-from hansard.storage.port import SQLITE
 from hansard.storage.sqlite import reader
+from hansard.storage.sqlite.schema import DIALECT
 
 if TYPE_CHECKING:
     from hansard.storage.sqlite.writer import Writer
@@ -53,7 +53,7 @@ def put(connection: sqlite3.Connection, collection: str, documents: Mapping[str,
 class SqliteTransaction:
     """One transaction of the writer, as the port gives it to a function."""
 
-    dialect = SQLITE
+    dialect = DIALECT
 
     def __init__(self, writer: "Writer", connection: sqlite3.Connection) -> None:
         self._writer = writer

@@ -13,7 +13,10 @@ from typing import Final
 
 from hansard.errors import NewerFormat, NotAStore, StorageFailed
 from hansard.limits import BUSY_TIMEOUT_S
+from hansard.storage.port import Dialect
 from hansard.storage.sqlite.connection import base_code
+
+DIALECT: Final = Dialect("?", {}, "TEXT", 1_000)
 
 APPLICATION_ID: Final = 0x48414E53
 """The letters HANS, where SQLite keeps the number of the program that owns a file."""

@@ -12,7 +12,7 @@ from hansard.query import Query
 from hansard.storage import conditions
 from hansard.storage.clock import now_us
 from hansard.storage.group_commit import GroupCommit
-from hansard.storage.port import SQLITE, Capability, InlineHook, ResultT, StorageTransaction, Ticket
+from hansard.storage.port import Capability, InlineHook, ResultT, StorageTransaction, Ticket
 from hansard.storage.sqlite import backup, check, documents, reader, schema
 from hansard.storage.sqlite.connection import Database, Readers, translated
 from hansard.storage.sqlite.watch import Bells
@@ -24,7 +24,7 @@ class SqliteStorage:
     """One file. `path` is made if it does not exist, unless `read_only` or `must_exist`."""
 
     capabilities = frozenset(Capability)
-    dialect = SQLITE
+    dialect = schema.DIALECT
 
     def __init__(
         self,
