@@ -8,12 +8,13 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "hansard"
 
 FLOORS = [
-    {"errors", "limits"},
+    {"errors", "limits", "outcomes"},
     {"names", "serialization"},
     {"streams"},
     {"events", "query"},
     {"appends"},
     {"consistency", "subscriptions.catch_up", "reading"},
+    {"wire"},
     {"storage.port", "storage.clock", "storage.tags"},
     {"storage.group_commit", "storage.paths", "storage.checking"},
     {"storage.conditions"},
@@ -138,13 +139,13 @@ def test_every_module_says_what_it_is_for() -> None:
         assert ast.get_docstring(ast.parse(path.read_text())), f"{name_of(path)} has no docstring"
 
 
-def test_every_error_has_an_exit_code_of_its_own_name() -> None:
+def test_every_error_has_an_outcome_of_its_own_name() -> None:
     """An error would end the command line with the code of another."""
-    from hansard import errors
+    from hansard import errors, outcomes
 
     classes = [c for c in vars(errors).values() if isinstance(c, type) and issubclass(c, errors.HansardError)]
     codes = [c.code for c in classes]
     assert len(set(codes)) == len(codes)
-    assert set(codes) == set(errors.EXIT_CODES)
+    assert set(codes) == set(outcomes.OUTCOMES)
     tree = errors.__doc__ or ""
     assert all(c.__name__ in tree for c in classes)

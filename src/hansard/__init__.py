@@ -47,6 +47,16 @@ if TYPE_CHECKING:
     from hansard.errors import WaitTimedOut as WaitTimedOut
     from hansard.errors import WebhookRefused as WebhookRefused
     from hansard.errors import WrongExpectedVersion as WrongExpectedVersion
+    from hansard.errors import AccessDenied as AccessDenied
+    from hansard.errors import MediaTypeUnsupported as MediaTypeUnsupported
+    from hansard.errors import MethodNotAllowed as MethodNotAllowed
+    from hansard.errors import NotAcceptable as NotAcceptable
+    from hansard.errors import NotAuthenticated as NotAuthenticated
+    from hansard.errors import RequestRefused as RequestRefused
+    from hansard.errors import RequestTimedOut as RequestTimedOut
+    from hansard.errors import RequestTooLarge as RequestTooLarge
+    from hansard.errors import ResourceNotFound as ResourceNotFound
+    from hansard.errors import TooManyRequests as TooManyRequests
     from hansard.events import Event as Event
     from hansard.events import RecordedEvent as RecordedEvent
     from hansard.migrating import migrate as migrate
@@ -100,6 +110,16 @@ _MODULE_OF = {
         "hansard.appends": ("Appended", "StreamAppend"),
         "hansard.errors": (
             "AppendConditionFailed",
+            "TooManyRequests",
+            "ResourceNotFound",
+            "RequestTooLarge",
+            "RequestTimedOut",
+            "RequestRefused",
+            "NotAuthenticated",
+            "NotAcceptable",
+            "MethodNotAllowed",
+            "MediaTypeUnsupported",
+            "AccessDenied",
             "CapabilityMissing",
             "Conflict",
             "DuplicateEventId",

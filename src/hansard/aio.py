@@ -9,16 +9,18 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, overload
 from uuid import UUID
 
 from hansard import causation
 from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events, restored
-from hansard.errors import HansardError, StoreClosed
+from hansard.async_appends import AsyncAppends
+from hansard.errors import StoreClosed
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
-from hansard.limits import LEASE_S, PAGE_STREAMS_MAX, QUEUE_APPENDS_MAX, READERS_MAX
+from hansard.limits import LEASE_S, PAGE_STREAMS_MAX, READERS_MAX
 from hansard.names import check_name
 from hansard.processors.calls import Calls
 from hansard.processors.definitions import check_lease
@@ -27,7 +29,7 @@ from hansard.projections.definition import Projection, check_projection
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
-from hansard.storage.port import Capability, Storage, Ticket
+from hansard.storage.port import Capability, Storage
 from hansard.store import EVERYTHING, Definition, checked_path
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.async_drivers import AsyncSubscription, Live
@@ -44,8 +46,6 @@ if TYPE_CHECKING:
     from hansard.projections.control import ProjectionStatus
 
 _T = TypeVar("_T")
-_UNDER_WAY_MAX = QUEUE_APPENDS_MAX // 2
-_WAIT_S = 0.1
 
 
 def open(
@@ -79,14 +79,6 @@ class _Opening:
             await self._store.close()
 
 
-class _AsyncTicket(Ticket):
-    __slots__ = ("future",)
-
-    def __init__(self, append: Append, settled: Callable[[Sequence[Ticket]], None], future: "asyncio.Future[Appended]") -> None:
-        super().__init__(append, settled)
-        self.future = future
-
-
 class AsyncStore:
     """One log, in one engine, for the tasks of one event loop; an async context manager."""
 
@@ -94,13 +86,12 @@ class AsyncStore:
         self._storage = storage
         self._handlers = Handlers(are_async_allowed=True)
         self._loop = asyncio.get_running_loop()
+        self._appends = AsyncAppends(storage, self._loop)
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-reader")
         self._waiters = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-waiter")
         self._tail = Tail(storage)
         self._keeper = Keeper()
         self._live = Live(self._tail, self._loop, self._in_thread)
-        self._outgoing: list[Ticket] = []
-        self._under_way = 0
         self._is_closed = False
 
     # Three verbs to begin with
@@ -118,7 +109,7 @@ class AsyncStore:
         """See `Store.add`."""
         event = Event(type, data, metadata, tags, id)
         append = Append((StreamAppend(stream, (event,)),))
-        appended = await self._stored(append)
+        appended = await self._appends.begin(append)
         causation.note(appended)
         if appended.is_repeat:
             return (await self._in_thread(self._storage.events, [event.id_bytes]))[event.id_bytes]
@@ -165,54 +156,14 @@ class AsyncStore:
 
     async def restore(self, events: Iterable[RecordedEvent], *, condition: AppendCondition | None = None) -> Appended:
         """See `Store.restore`."""
-        return await self._stored(restored(events, condition))
+        return await self._appends.begin(restored(events, condition))
 
     async def _append(self, append: Append) -> Appended:
-        appended = await self._stored(append)
+        appended = await self._appends.begin(append)
         causation.note(appended)
         if self._handlers and not appended.is_repeat:
             await call_handlers_async(self._handlers, recorded_events(append, appended), appended)
         return appended
-
-    def _stored(self, append: Append) -> "asyncio.Future[Appended]":
-        future: asyncio.Future[Appended] = self._loop.create_future()
-        if not self._outgoing and self._under_way < _UNDER_WAY_MAX:
-            self._loop.call_soon(self._send)
-        self._outgoing.append(_AsyncTicket(append, self._settled, future))
-        return future
-
-    def _send(self) -> None:
-        """Hand over what has gathered, never more than the writer's queue takes without waiting: this is the loop's thread."""
-        room = _UNDER_WAY_MAX - self._under_way
-        tickets, self._outgoing = self._outgoing[:room], self._outgoing[room:]
-        self._under_way += len(tickets)
-        try:
-            self._storage.submit(tickets)
-        except HansardError as error:
-            for ticket in tickets:
-                ticket.error = error
-            self._resolve(tickets)
-
-    def _settled(self, tickets: Sequence[Ticket]) -> None:
-        """Called by the writer, on its thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._resolve, tickets)
-        except RuntimeError:
-            # The loop was closed while appends were under way: nobody is left to be told.
-            return
-
-    def _resolve(self, tickets: Sequence[Ticket]) -> None:
-        self._under_way -= len(tickets)
-        if self._outgoing:
-            self._loop.call_soon(self._send)
-        for ticket in tickets:
-            assert isinstance(ticket, _AsyncTicket)
-            if ticket.future.done():
-                continue
-            if ticket.error is not None:
-                ticket.future.set_exception(ticket.error)
-            elif ticket.appended is not None:
-                ticket.future.set_result(ticket.appended)
 
     # Reading
 
@@ -471,11 +422,14 @@ class AsyncStore:
         check_bound("after", after)
         deadline = self._loop.time() + check_timeout(timeout_s)
         while True:
-            # In short turns, so that many who wait share the few threads.
+            moved = self._live.moved()
+            head = await self._in_thread(self._storage.head)
             left = deadline - self._loop.time()
-            head = await self._in_waiting_thread(self._storage.wait, after, max(0.0, min(left, _WAIT_S)))
             if head > after or left <= 0:
                 return head
+            with suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    await moved
 
     # Keeping
 

@@ -29,15 +29,25 @@ HansardError
 │   ├── StoreForked
 │   ├── StoreReadOnly
 │   └── CapabilityMissing
-└── StorageFailed                       the disk or the database refused; what is not acknowledged may be retried by id
-    ├── OutcomeUnknown                  whether the append was stored is not known; the same ids ask
-    ├── StoreBusy
-    ├── StorageFull
-    └── StoreCorrupt
+├── StorageFailed                       the disk or the database refused; what is not acknowledged may be retried by id
+│   ├── OutcomeUnknown                  whether the append was stored is not known; the same ids ask
+│   ├── StoreBusy
+│   ├── StorageFull
+│   └── StoreCorrupt
+└── RequestRefused                      a server did not take the request
+    ├── NotAuthenticated
+    ├── AccessDenied
+    ├── ResourceNotFound
+    ├── MethodNotAllowed
+    ├── NotAcceptable
+    ├── RequestTooLarge
+    ├── MediaTypeUnsupported
+    ├── TooManyRequests
+    └── RequestTimedOut
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 from uuid import UUID
 
 _SHOWN_CHARS = 80
@@ -385,40 +395,61 @@ class StoreCorrupt(StorageFailed):
     code = "corrupt"
 
 
-EXIT_CODES: Final[dict[str, int]] = {
-    "error": 1,
-    "invalid-input": 2,
-    "invalid-type": 2,
-    "conflict": 3,
-    "wrong-expected-version": 3,
-    "append-condition-failed": 3,
-    "duplicate-event-id": 3,
-    "inline-failed": 4,
-    "definition-changed": 2,
-    "lease-lost": 3,
-    "handler-timed-out": 4,
-    "processor-stopped": 4,
-    "wait-timed-out": 7,
-    "fold-failed": 4,
-    "webhook-refused": 7,
-    "build-not-active": 7,
-    "handlers-failed": 4,
-    "handler-loop": 4,
-    "logs-differ": 9,
-    "open-failed": 5,
-    "store-not-found": 5,
-    "not-a-store": 5,
-    "newer-format": 5,
-    "older-format": 5,
-    "unusable": 6,
-    "closed": 6,
-    "forked": 6,
-    "read-only": 6,
-    "capability-missing": 6,
-    "storage-failed": 7,
-    "outcome-unknown": 7,
-    "busy": 7,
-    "full": 7,
-    "corrupt": 7,
-}
-"""Error code to the command line's exit code. Docs and tests read this table."""
+class RequestRefused(HansardError):
+    """A Hansard server did not take a request. Nothing was stored."""
+
+    code = "request-refused"
+
+
+class NotAuthenticated(RequestRefused):
+    """The server does not know who asks: there is no key or token, or it is not valid (any more)."""
+
+    code = "not-authenticated"
+
+
+class AccessDenied(RequestRefused):
+    """The server knows who asks, and that this is not allowed."""
+
+    code = "access-denied"
+
+
+class ResourceNotFound(RequestRefused):
+    """The server has nothing at this path."""
+
+    code = "not-found"
+
+
+class MethodNotAllowed(RequestRefused):
+    """What is at this path cannot be asked in this way."""
+
+    code = "method-not-allowed"
+
+
+class NotAcceptable(RequestRefused):
+    """The server has no form of the answer that the client accepts."""
+
+    code = "not-acceptable"
+
+
+class RequestTooLarge(RequestRefused):
+    """The request is larger than the server takes."""
+
+    code = "too-large"
+
+
+class MediaTypeUnsupported(RequestRefused):
+    """The request's body is in a form that the server does not know."""
+
+    code = "unsupported-media-type"
+
+
+class TooManyRequests(RequestRefused):
+    """This client has asked more often than it may. Nothing was stored."""
+
+    code = "too-many-requests"
+
+
+class RequestTimedOut(RequestRefused):
+    """The request did not arrive whole within the time allowed."""
+
+    code = "request-timed-out"

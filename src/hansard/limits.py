@@ -113,3 +113,51 @@ HANDLER_CASCADE_MAX: Final = 10_000
 
 POLL_INTERVAL_S: Final = 0.015
 """How often a waiting reader looks for appends of other processes where the kernel does not report them."""
+
+REQUEST_BYTES_MAX: Final = 96 * 1024 * 1024
+"""A request's body: an append of APPEND_BYTES_MAX with what JSON adds."""
+
+REQUESTS_BYTES_MAX: Final = 512 * 1024 * 1024
+"""Bodies that a server holds at once; more would let a few clients take all of its memory."""
+
+REQUESTS_MAX: Final = 4_096
+"""Requests under way in one server, streams included; each costs some 50 KiB."""
+
+REQUEST_LINE_BYTES_MAX: Final = 16 * 1024
+"""A request's path and query string: three names of NAME_CHARS_MAX, percent-encoded; larger queries go as a body."""
+
+REQUEST_HEADERS_BYTES_MAX: Final = 64 * 1024
+"""A request's first line and headers: tokens and trace contexts with room."""
+
+REQUEST_HEADERS_S: Final = 10.0
+"""How long a client may take for its first line and headers; slower ones hold connections without asking for anything."""
+
+REQUEST_BODY_PAUSE_S: Final = 30.0
+"""How long a client may pause within a body."""
+
+KEEP_ALIVE_S: Final = 75.0
+"""How long a connection may wait for its next request."""
+
+RETRY_AFTER_S: Final = 1
+"""When a client that was sent away may come again."""
+
+HEARTBEAT_S: Final = 15.0
+"""How often a silent stream of server-sent events says that it lives; proxies close silent ones after a minute."""
+
+HTTP_PAGE_EVENTS_MAX: Final = 1_000
+"""Events of one JSON page; larger reads are streams of lines."""
+
+LONG_POLL_S_MAX: Final = 30.0
+"""How long a request may wait for something to happen."""
+
+TRANSACTION_IDLE_S: Final = 10.0
+"""How long a remote transaction may be silent before it is undone; it keeps all others from writing."""
+
+TRANSACTIONS_MAX: Final = 64
+"""Remote transactions that wait for their turn, one thread each."""
+
+API_KEYS_MAX: Final = 1_000
+"""Keys of one store; all are kept in the server's memory."""
+
+AUDIT_DETAIL_CHARS_MAX: Final = 1_000
+"""What an audit event tells of an action's parameters."""

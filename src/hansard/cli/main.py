@@ -1,4 +1,4 @@
-"""The command `hansard`: its commands, and how errors end it. Exit codes: see EXIT_CODES in hansard.errors."""
+"""The command `hansard`: its commands, and how errors end it. Exit codes: see hansard.outcomes."""
 
 import os
 import sys
@@ -21,7 +21,8 @@ from hansard.cli.readers import readers
 from hansard.cli.run import run as run_
 from hansard.cli.streams import stats, streams
 from hansard.cli.timers import timers
-from hansard.errors import EXIT_CODES, HansardError
+from hansard.errors import HansardError
+from hansard.outcomes import OUTCOMES
 
 _INTERRUPTED = 130
 _EPILOG = (
@@ -70,11 +71,11 @@ def run() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except HansardError as error:
-        code = _failed(error, EXIT_CODES[error.code])
+        code = _failed(error, OUTCOMES[error.code].exit_code)
     except OSError as error:
-        code = _failed(error, EXIT_CODES["storage-failed"])
+        code = _failed(error, OUTCOMES["storage-failed"].exit_code)
     except Exception as error:
-        code = _failed(error, EXIT_CODES["error"], "unexpected error, please report it (--debug shows more): ")
+        code = _failed(error, OUTCOMES["error"].exit_code, "unexpected error, please report it (--debug shows more): ")
     sys.exit(code if isinstance(code, int) else 0)
 
 

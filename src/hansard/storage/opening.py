@@ -17,7 +17,8 @@ _NEEDS_PSYCOPG: Final = "PostgreSQL needs psycopg; install it with: pip install 
 def open_storage(
     place: str | os.PathLike[str], *, read_only: bool = False, must_exist: bool = False, durability: str = "fsync"
 ) -> Storage:
-    """The engine for a place: ":memory:", the path of a SQLite file (also as sqlite:///path), or postgresql://host/database."""
+    """The engine for a place: ":memory:", the path of a SQLite file (also as sqlite:///path), postgresql://host/database,
+    or the address of a server, http://host:port."""
     if not isinstance(place, str | os.PathLike):
         raise InvalidType("place", place, 'expected a path, a URL or ":memory:"')
     if not isinstance(durability, str) or durability not in DURABILITIES:
@@ -25,6 +26,8 @@ def open_storage(
     place = os.fsdecode(place)
     if place.startswith(("postgresql://", "postgres://")):
         return _open_postgres(place, read_only=read_only, must_exist=must_exist, durability=durability)
+    if place.startswith(("http://", "https://")):
+        return _open_remote(place, read_only=read_only, durability=durability)
     path = _path(place)
     if path == ":memory:":
         return _open_memory(read_only=read_only)
@@ -55,6 +58,15 @@ def _open_postgres(url: str, *, read_only: bool, must_exist: bool, durability: s
     return PostgresStorage(parse(url), read_only=read_only, must_exist=must_exist, is_relaxed=is_relaxed)
 
 
+def _open_remote(url: str, *, read_only: bool, durability: str) -> Storage:
+    from hansard.storage.remote.address import parse  # an engine is imported on demand
+    from hansard.storage.remote.storage import RemoteStorage
+
+    if durability != "fsync":
+        raise InvalidInput("durability", durability, "what a server promises is decided where it is started")
+    return RemoteStorage(parse(url), read_only=read_only)
+
+
 def migrate_storage(url: str, *, plan: bool, writer: str | None, reader: str | None) -> list[str]:
     """See hansard.migrate."""
     if not isinstance(url, str) or not url.startswith(("postgresql://", "postgres://")):
@@ -79,7 +91,7 @@ def _path_of_url(url: str, scheme: str, rest: str) -> str:
     """sqlite:///relative/path, sqlite:////absolute/path, sqlite:///:memory:"""
     if scheme != "sqlite":
         raise OpenFailed(
-            f"{url}: there is no engine for {scheme}://; known are a file's path, sqlite:///path, postgresql://… and :memory:"
+            f"{url}: there is no engine for {scheme}://; known are a file's path, sqlite:///path, postgresql://…, http://… and :memory:"
         )
     if not rest.startswith("/"):
         raise InvalidInput("place", url, "a SQLite store is on no host; write sqlite:///path")

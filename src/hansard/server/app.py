@@ -1,0 +1,116 @@
+"""The ASGI application: finds the operation of a request, says who asks, runs it, and turns every error into a problem."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+from hansard.errors import HansardError, StorageFailed, StoreBusy
+from hansard.limits import REQUESTS_MAX
+from hansard.server.operations import Operation, Routes
+from hansard.server.requests import Disconnected, Request
+from hansard.server.responses import Answer, Response, Stream, problem_response
+from hansard.server.service import Service
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Authenticate = Callable[[Request], Any]
+
+log = logging.getLogger("hansard.server")
+
+_PLAIN = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+
+
+class App:
+    """Serves one Service. `authenticate` says who asks, or raises."""
+
+    def __init__(self, service: Service, operations: Iterable[Operation], authenticate: Authenticate) -> None:
+        self.service = service
+        self._routes = Routes(operations)
+        self._authenticate = authenticate
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"{scope['type']}: only HTTP is spoken here")
+        service = self.service
+        request = Request(scope, receive, service.held)
+        started = time.perf_counter()
+        service.requests_under_way += 1
+        try:
+            answer = await self._answer(request)
+            await self._send(request, answer, send)
+        except Disconnected:
+            return
+        finally:
+            service.requests_under_way -= 1
+            request.release()
+            self._note(request, time.perf_counter() - started)
+
+    async def _answer(self, request: Request) -> Answer:
+        try:
+            if self.service.requests_under_way > REQUESTS_MAX:
+                raise StoreBusy(f"{REQUESTS_MAX} requests are under way already; come again")
+            request.principal = self._authenticate(request)
+            operation, request.values = self._routes.find(request.method, request.segments)
+            request.operation = operation
+            if operation.needs is not None:
+                request.principal.check(operation.needs)
+            return await operation.handler(self.service, request)
+        except HansardError as error:
+            return problem_response(error)
+        except (Disconnected, asyncio.CancelledError):
+            raise
+        except Exception:
+            log.exception("unexpected error at %s %s", request.method, request.path)
+            return problem_response(_unexpected())
+
+    async def _send(self, request: Request, answer: Answer, send: Send) -> None:
+        headers = [*_PLAIN, *answer.headers]
+        if answer.media_type is not None:
+            headers.append((b"content-type", answer.media_type.encode()))
+        if isinstance(answer, Response):
+            if answer.status != 204:
+                headers.append((b"content-length", b"%d" % len(answer.body)))
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            await send({"type": "http.response.body", "body": b"" if request.method == "HEAD" else answer.body})
+            return
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        if request.method != "HEAD":
+            await self._send_stream(request, answer, send)
+        await send({"type": "http.response.body", "body": b""})
+
+    async def _send_stream(self, request: Request, stream: Stream, send: Send) -> None:
+        """Until the stream ends, the client goes, or the server stops (if the stream has a goodbye)."""
+
+        async def write(piece: bytes) -> None:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+        tasks = {asyncio.ensure_future(stream.write_all(write))}
+        (writing,) = tasks
+        if not stream.reads_body:
+            tasks.add(asyncio.ensure_future(request.disconnected()))
+        if stream.goodbye is not None:
+            tasks.add(asyncio.ensure_future(self.service.stopping.wait()))
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        if writing.cancelled():
+            if self.service.stopping.is_set() and stream.goodbye is not None:
+                await write(stream.goodbye)
+        elif (error := writing.exception()) is not None and not isinstance(error, Disconnected | OSError):
+            # The status is sent already: the connection ends without its last chunk, so the client sees that it was cut off.
+            log.error("stream at %s ended early: %s: %s", request.path, type(error).__name__, error)
+            raise error
+
+    def _note(self, request: Request, seconds: float) -> None:
+        """For logs and metrics."""
+
+
+def _unexpected() -> HansardError:
+    error = StorageFailed("the server failed unexpectedly; its log says more")
+    error.code = "error"
+    return error

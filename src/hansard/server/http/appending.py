@@ -1,0 +1,195 @@
+"""Appending: to one stream, to many, under conditions, in bulk, and as CloudEvents."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from hansard.appends import Append, Appended, StreamAppend, append_of
+from hansard.errors import HansardError, InvalidInput
+from hansard.events import Event
+from hansard.server.access.permissions import Permission
+from hansard.server.http import cloudevents
+from hansard.server.http.parameters import version_tag, whole_number
+from hansard.server.operations import JSON, LINES, Operations
+from hansard.server.requests import Request, decoded_json
+from hansard.server.responses import Answer, Header, Response, Stream, Write, header
+from hansard.server.service import Service
+from hansard.streams import ANY, NO_STREAM, STREAM_EXISTS
+from hansard.wire.appends import AppendForm, EventForm, append_of_form, event_of
+from hansard.wire.problems import problem_of
+
+operation = Operations("Appending")
+
+_EXPECTATIONS: Final = {
+    "if-match": 'The version that the stream must have, as its ETag ("3"); * : the stream must exist.',
+    "if-none-match": "* : there must be no such stream.",
+}
+_UNDER_WAY: Final = 256
+"""Appends of one bulk request that are in the writer's queue at once."""
+
+_encode = msgspec.json.Encoder().encode
+_append_form = msgspec.json.Decoder(AppendForm).decode
+
+
+class Outcome(msgspec.Struct, omit_defaults=True):
+    """Of one append of a bulk request: where it is, or why nothing of it was stored."""
+
+    appended: Appended | None = None
+    problem: dict[str, Any] | None = None
+
+
+@operation(
+    "POST",
+    "/api/v1/streams/{stream}/events",
+    needs=Permission.APPEND,
+    headers=_EXPECTATIONS,
+    body={JSON: list[EventForm] | EventForm, cloudevents.ONE: dict[str, Any], cloudevents.BATCH: list[dict[str, Any]]},
+    returns={201: {JSON: Appended}, 200: {JSON: Appended}},
+)
+async def append_to_stream(service: Service, request: Request) -> Answer:
+    """Append events to a stream.
+
+    All of them or none, durably. Appending the same ids again gives the first place (200) and stores nothing.
+    The expected version is the stream's ETag, in If-Match; a stream that is not as expected is answered with 412.
+    CloudEvents are taken in structured, batch and binary mode.
+    """
+    stream = request.values["stream"]
+    request.principal.check_stream(Permission.APPEND, stream)
+    part = StreamAppend(stream, await _events(request), _expected(request))
+    appended = await service.appends.begin(append_of((part,), None))
+    return _placed(appended, [header("etag", version_tag(appended.versions[stream]))])
+
+
+@operation(
+    "POST",
+    "/api/v1/events",
+    needs=Permission.APPEND,
+    body={JSON: AppendForm},
+    returns={201: {JSON: Appended}, 200: {JSON: Appended}},
+)
+async def append(service: Service, request: Request) -> Answer:
+    """Append to any number of streams, or to none, under a condition.
+
+    All of it or nothing. A condition that fails is answered with 409, an expected version that does not fit with 412.
+    """
+    return _placed(await _store(service, request, decoded_json(await request.body(), AppendForm)))
+
+
+@operation(
+    "POST",
+    "/api/v1/appends",
+    needs=Permission.APPEND,
+    body={LINES: AppendForm},
+    returns={200: {LINES: Outcome}},
+)
+async def append_in_bulk(service: Service, request: Request) -> Answer:
+    """Append many times in one request: one append a line in, one outcome a line out, in the same order.
+
+    Each line is an append of its own: one that is refused stops no other. Outcomes are sent as they come.
+    """
+    request.sends(LINES)
+
+    async def write_all(write: Write) -> None:
+        async for group in _groups(request):
+            outcomes = [await _outcome(service, request, line, pending) for line, pending in _begun(service, request, group)]
+            await write(b"".join(outcomes))
+
+    return Stream(write_all, LINES, reads_body=True)
+
+
+async def _groups(request: Request) -> AsyncIterator[list[bytes]]:
+    """Lines that came together, at most _UNDER_WAY."""
+    rest = b""
+    async for chunk in request.chunks():
+        *lines, rest = (rest + chunk).split(b"\n")
+        request.check_line(rest)
+        lines = [line for line in lines if line.strip()]
+        for start in range(0, len(lines), _UNDER_WAY):
+            yield lines[start : start + _UNDER_WAY]
+    if rest.strip():
+        yield [rest]
+
+
+def _begun(service: Service, request: Request, lines: Sequence[bytes]) -> list[tuple[bytes, Any]]:
+    """Appends under way for all lines: they meet in one group of the writer. A line that is refused has its error instead."""
+    begun: list[tuple[bytes, Any]] = []
+    for line in lines:
+        try:
+            begun.append((line, _begin(service, request, _append_of_line(line))))
+        except HansardError as error:
+            begun.append((line, error))
+    return begun
+
+
+def _append_of_line(line: bytes) -> AppendForm:
+    try:
+        return _append_form(line)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        form: AppendForm = decoded_json(line, AppendForm)  # says what is wrong
+        return form
+
+
+async def _outcome(service: Service, request: Request, line: bytes, pending: Any) -> bytes:
+    try:
+        if isinstance(pending, HansardError):
+            raise pending
+        return _encode(Outcome(appended=await pending)) + b"\n"
+    except HansardError as error:
+        return _encode(Outcome(problem=problem_of(error))) + b"\n"
+
+
+async def _store(service: Service, request: Request, form: AppendForm) -> Appended:
+    appended: Appended = await _begin(service, request, form)
+    return appended
+
+
+def _begin(service: Service, request: Request, form: AppendForm) -> Any:
+    """An append under way, to be awaited."""
+    checked = append_of_form(form)
+    _check_allowed(request, checked)
+    if checked.timestamps_us is not None:  # a copy of a log: nothing new, so no hurry
+        return service.in_thread(service.storage.append, checked)
+    return service.appends.begin(checked)
+
+
+def _check_allowed(request: Request, append: Append) -> None:
+    principal = request.principal
+    if principal.may_all(Permission.ADMIN):
+        return
+    for part in append.parts:
+        principal.check_stream(Permission.APPEND, part.stream)
+    if append.condition is not None:
+        principal.check_query(Permission.READ, append.condition.fail_if)
+    if append.timestamps_us is not None:
+        principal.check_all(Permission.APPEND)
+
+
+def _placed(appended: Appended, headers: Sequence[Header] = ()) -> Response:
+    place = header("location", f"/api/v1/events?after={appended.first_position - 1}&before={appended.last_position + 1}")
+    return Response(_encode(appended), 200 if appended.is_repeat else 201, JSON, [place, *headers])
+
+
+async def _events(request: Request) -> list[Event]:
+    media = request.media_type
+    if media in (cloudevents.ONE, cloudevents.BATCH) or request.header("ce-specversion") is not None:
+        return await cloudevents.events(request)
+    request.sends(JSON)
+    body = await request.body()
+    if body.lstrip()[:1] == b"{":
+        return [event_of(decoded_json(body, EventForm))]
+    return [event_of(form) for form in decoded_json(body, list[EventForm])]
+
+
+def _expected(request: Request) -> int:
+    """From If-Match and If-None-Match (RFC 9110)."""
+    match, none_match = request.header("if-match"), request.header("if-none-match")
+    if match is not None and none_match is not None:
+        raise InvalidInput("If-None-Match", none_match, "give If-Match or If-None-Match, not both")
+    if none_match is not None:
+        if none_match.strip() != "*":
+            raise InvalidInput("If-None-Match", none_match, "expected *, for a stream that must not exist")
+        return NO_STREAM
+    if match is None:
+        return ANY
+    return STREAM_EXISTS if match.strip() == "*" else whole_number("If-Match", match)

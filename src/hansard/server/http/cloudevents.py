@@ -1,0 +1,68 @@
+"""CloudEvents 1.0 over HTTP: structured, batch and binary mode. `data` is the event's data, byte for byte; the other
+attributes are its metadata.
+
+Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
+"""
+
+from typing import Any, Final
+from urllib.parse import unquote
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+import msgspec
+
+from hansard.errors import InvalidInput
+from hansard.events import Event
+from hansard.server.operations import JSON
+from hansard.server.requests import Request, decoded_json
+
+ONE: Final = "application/cloudevents+json"
+BATCH: Final = "application/cloudevents-batch+json"
+_REQUIRED: Final = ("specversion", "id", "source", "type")
+_members = dict[str, msgspec.Raw]
+
+
+async def events(request: Request) -> list[Event]:
+    """The CloudEvents of a request. Raises InvalidInput."""
+    body = await request.body()
+    if request.media_type == ONE:
+        return [_structured(decoded_json(body, _members))]
+    if request.media_type == BATCH:
+        return [_structured(members) for members in decoded_json(body, list[_members])]  # type: ignore[valid-type]
+    request.sends(JSON)
+    return [_binary(request, body)]
+
+
+def _structured(members: dict[str, msgspec.Raw]) -> Event:
+    attributes = {
+        name: decoded_json(bytes(raw), Any) for name, raw in members.items() if name not in {"data", "data_base64"}
+    }
+    if "data" in members and "data_base64" in members:
+        raise InvalidInput("data_base64", "…", "give data or data_base64, not both")
+    if "data_base64" in members:
+        return _event(attributes, msgspec.json.encode({"data_base64": decoded_json(bytes(members["data_base64"]), str)}))
+    return _event(attributes, bytes(members["data"]) if "data" in members else b"null")
+
+
+def _binary(request: Request, body: bytes) -> Event:
+    attributes: dict[str, Any] = {"datacontenttype": request.media_type}
+    for name in request.header_names:
+        if name.startswith("ce-"):
+            attributes[name.removeprefix("ce-")] = unquote(request.header(name) or "")
+    return _event(attributes, body or b"null")
+
+
+def _event(attributes: dict[str, Any], data: bytes) -> Event:
+    for name in _REQUIRED:
+        if not isinstance(attributes.get(name), str) or not attributes[name]:
+            raise InvalidInput(name, attributes.get(name), "a CloudEvent has this attribute, as text")
+    if attributes["specversion"] != "1.0":
+        raise InvalidInput("specversion", attributes["specversion"], "expected 1.0")
+    return Event(attributes["type"], metadata=attributes, id=_id(attributes), data_json=data)
+
+
+def _id(attributes: dict[str, Any]) -> UUID:
+    """CloudEvents promise only that source and id together are unique; a UUID is unique by itself."""
+    try:
+        return UUID(attributes["id"])
+    except ValueError:
+        return uuid5(NAMESPACE_URL, f"{attributes['source']} {attributes['id']}")

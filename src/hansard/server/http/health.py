@@ -1,0 +1,74 @@
+"""Whether the server lives, whether it can serve, and what it serves."""
+
+import time
+
+import msgspec
+
+from hansard import __version__
+from hansard.errors import CapabilityMissing, StoreClosed
+from hansard.server.access.permissions import Permission
+from hansard.server.operations import JSON, Operations
+from hansard.server.requests import Request
+from hansard.server.responses import Answer, json_of
+from hansard.server.service import Service
+from hansard.storage.port import Capability
+from hansard.wire.appends import Position
+
+operation = Operations("Health")
+
+
+class Alive(msgspec.Struct):
+    status: str
+    version: str
+
+
+class Ready(msgspec.Struct):
+    status: str
+    head: Position
+    read_ms: float
+
+
+class About(msgspec.Struct):
+    """What is served. `durability`: what an acknowledged append has survived."""
+
+    version: str
+    durability: str
+    capabilities: list[str]
+    is_read_only: bool
+
+
+class Problems(msgspec.Struct):
+    """One sentence for each invariant that does not hold."""
+
+    problems: list[str]
+
+
+@operation("GET", "/health/live", needs=None, returns={200: {JSON: Alive}})
+async def live(service: Service, request: Request) -> Answer:
+    """Whether the server's process answers."""
+    return json_of(Alive("alive", __version__))
+
+
+@operation("GET", "/health/ready", needs=None, returns={200: {JSON: Ready}})
+async def ready(service: Service, request: Request) -> Answer:
+    """Whether the store can be read, and how long that took. 503 if not, and while the server stops."""
+    if service.stopping.is_set():
+        raise StoreClosed("the server is stopping")
+    started = time.perf_counter()
+    head = await service.store.head()
+    return json_of(Ready("ready", head, round((time.perf_counter() - started) * 1000, 3)))
+
+
+@operation("GET", "/api/v1/store", needs=Permission.READ, returns={200: {JSON: About}})
+async def about(service: Service, request: Request) -> Answer:
+    """What is served: the version, the durability of appends, what the engine can do."""
+    capabilities = sorted(capability.name.lower() for capability in service.storage.capabilities)
+    return json_of(About(__version__, service.storage.durability, capabilities, service.settings.read_only))
+
+
+@operation("POST", "/api/v1/store/check", needs=Permission.ADMIN, returns={200: {JSON: Problems}})
+async def check(service: Service, request: Request) -> Answer:
+    """Verify every invariant of what is stored. Takes as long as reading all of it."""
+    if Capability.CHECK not in service.storage.capabilities:
+        raise CapabilityMissing(Capability.CHECK, "served")
+    return json_of(Problems(await service.in_thread(service.storage.check)))

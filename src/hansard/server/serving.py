@@ -1,0 +1,162 @@
+"""Runs the application on a socket: limits on what clients may send, and a stop that loses nothing."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from hansard.errors import OpenFailed
+from hansard.limits import KEEP_ALIVE_S, REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_S
+from hansard.server.app import App
+from hansard.server.operations import Operation
+from hansard.server.service import Service
+from hansard.server.settings import Settings
+from hansard.storage.port import Storage
+
+
+class Protocol(HttpToolsProtocol):
+    """HTTP/1.1 as uvicorn speaks it; but a client that sends its headers too slowly, or too many, is cut off."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._head_timer is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > REQUEST_HEADERS_BYTES_MAX and self._is_in_head:
+                self._cut_off("431 Request Header Fields Too Large")
+                return
+        elif self._is_in_head:
+            self._expect_head()
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head = True
+        if self._head_timer is None:
+            self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._stop_timer()
+        super().on_headers_complete()
+
+    _is_in_head = True
+
+    def _expect_head(self) -> None:
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(REQUEST_HEADERS_S, self._too_slow)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _too_slow(self) -> None:
+        self._head_timer = None
+        if self._is_in_head:
+            self._cut_off("408 Request Timeout")
+
+    def _cut_off(self, status: str) -> None:
+        self._stop_timer()
+        self.transport.write(f"HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n".encode())
+        self.transport.close()
+
+
+class Serving(uvicorn.Server):
+    """One server on one socket. `started_at`: called with its URL once it answers."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Streams without an end are ended first; then requests under way have their time."""
+        self._service.stop()
+        await super().shutdown(sockets)
+
+
+async def serve(
+    storage: Storage,
+    settings: Settings,
+    operations: list[Operation],
+    authenticate: Callable[[Any], Any],
+    *,
+    listening: socket.socket,
+    on_started: Callable[[Serving], None] = lambda serving: None,
+) -> None:
+    """Until it is told to stop (SIGINT, SIGTERM, or `should_exit`). Closes the store."""
+    service = Service(storage, settings)
+    try:
+        config = uvicorn.Config(
+            App(service, operations, authenticate),
+            http=Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=int(KEEP_ALIVE_S),
+            timeout_graceful_shutdown=max(1, int(settings.stop_timeout_s)),
+            ssl_certfile=settings.tls_certificate,
+            ssl_keyfile=settings.tls_key,
+            h11_max_incomplete_event_size=REQUEST_HEADERS_BYTES_MAX,
+        )
+        if settings.tls_certificate is not None:
+            config.ssl_context_factory = _tls_context  # type: ignore[assignment]
+        serving = Serving(config, service)
+        started = asyncio.ensure_future(_tell_started(serving, on_started))
+        try:
+            await serving.serve(sockets=[listening])
+        finally:
+            started.cancel()
+    finally:
+        await service.close()
+
+
+async def _tell_started(serving: Serving, on_started: Callable[[Serving], None]) -> None:
+    while not serving.started:
+        await asyncio.sleep(0.005)
+    on_started(serving)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that takes connections; OpenFailed says why not."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(1_024)
+    except OSError as error:
+        listening.close()
+        raise OpenFailed(f"{host}:{port}: cannot listen there: {error.strerror or error}") from error
+    listening.setblocking(False)
+    return listening
+
+
+def _tls_context(config: uvicorn.Config, default: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
+    context = default()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def run(main: Any) -> Any:
+    """asyncio.run, on uvloop where it is installed."""
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        return uvloop.run(main)
+    return asyncio.run(main)

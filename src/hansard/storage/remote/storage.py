@@ -1,0 +1,243 @@
+"""The remote engine: the port's verbs, asked of a server."""
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+import msgspec
+
+from hansard.appends import Append, Appended
+from hansard.errors import CapabilityMissing, HansardError, OpenFailed, StorageFailed, StoreBusy, StoreReadOnly, StoreUnusable
+from hansard.events import RecordedEvent
+from hansard.limits import BUSY_TIMEOUT_S, LONG_POLL_S_MAX
+from hansard.query import Query
+from hansard.storage.port import Capability, Dialect, InlineHook, ResultT, StorageTransaction, Ticket
+from hansard.storage.remote.address import Address
+from hansard.storage.remote.connection import LINES, Connections
+from hansard.storage.remote.sending import Sender, first_time
+from hansard.storage.remote.transaction import RemoteTransaction
+from hansard.streams import StreamInfo
+from hansard.wire.appends import append_form, query_form
+from hansard.wire.recorded import recorded_of
+
+_TRANSACTIONS_TRIED: Final = 5
+_OPEN_S: Final = 2.0
+
+
+class _About(msgspec.Struct):
+    version: str
+    durability: str
+    capabilities: list[str]
+    is_read_only: bool
+
+
+class _Head(msgspec.Struct):
+    head: int
+
+
+class _Streams(msgspec.Struct):
+    streams: list[StreamInfo]
+
+
+class _Documents(msgspec.Struct):
+    documents: dict[str, bytes]
+
+
+class _Page(msgspec.Struct):
+    page: list[tuple[str, bytes]]
+
+
+class _Problems(msgspec.Struct):
+    problems: list[str]
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class RemoteStorage:
+    """A store that a Hansard server holds. Group commit happens there, so clients share each wait for the disk."""
+
+    def __init__(self, address: Address, *, read_only: bool = False) -> None:
+        self._address = address
+        self._connections = Connections(address)
+        about = self._opened()
+        self.durability = f"{about.durability}; at {address.shown}"
+        self.capabilities = frozenset({Capability.PROCESSES} | ({Capability.CHECK} if "check" in about.capabilities else set()))
+        self._is_read_only = read_only or about.is_read_only
+        self._sender = Sender(self._connections)
+        self._inline: InlineHook | None = None
+        self._turn = threading.RLock()
+        self._owner: int | None = None
+        self._is_closed = False
+
+    def _opened(self) -> _About:
+        """Asked without patience: whoever opens a store wants to know at once that the address is wrong."""
+        try:
+            return self._got("GET", "/api/v1/store", _About, patience_s=_OPEN_S)
+        except StorageFailed as error:
+            raise OpenFailed(f"{error}; is the address right, and `hansard serve` running there?") from error
+
+    # Appending
+
+    def append(self, append: Append) -> Appended:
+        self._check_writable()
+        if self._inline is not None:
+            return self.transact(lambda transaction: transaction.append(append))
+        reply = self._connections.ask("POST", "/api/v1/events", append_form(append))
+        return first_time(self._decoded(reply.body, Appended), was_resent=reply.was_resent)
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        self._check_writable()
+        self._sender.submit(tickets)
+
+    def _check_writable(self) -> None:
+        self._check_not_inside()
+        self._connections.check_open()
+        if self._is_read_only:
+            raise StoreReadOnly(f"{self._address.shown} was opened, or is served, read-only")
+
+    def _check_not_inside(self) -> None:
+        if self._owner == threading.get_ident():
+            raise StoreUnusable("inside a transaction of this store, use the transaction that you were given")
+
+    # Reading
+
+    def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
+        asked = {
+            "query": query_form(query),
+            "after": after,
+            "before": before,
+            "backwards": backwards,
+            "limit": limit,
+        }
+        return self._events("POST", "/api/v1/events/query", _encode(asked))
+
+    def read_stream(
+        self, stream: str, *, after_version: int, before_version: int | None, backwards: bool, limit: int
+    ) -> list[RecordedEvent]:
+        bounds: dict[str, Any] = {"after_version": after_version, "limit": limit}
+        if before_version is not None:
+            bounds["before_version"] = before_version
+        if backwards:
+            bounds["backwards"] = "true"
+        return self._events("GET", f"/api/v1/streams/{quote(stream, safe='')}/events?{urlencode(bounds)}")
+
+    def events(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
+        found: dict[bytes, RecordedEvent] = {}
+        for start in range(0, len(ids), 1_000):
+            asked = {"ids": [str(UUID(bytes=id)) for id in ids[start : start + 1_000]]}
+            found |= {event.id_bytes: event for event in self._events("POST", "/api/v1/events/by-id", _encode(asked))}
+        return found
+
+    def head(self) -> int:
+        return self._got("GET", "/api/v1/head", _Head).head
+
+    def stream(self, name: str) -> StreamInfo:
+        return self._got("GET", f"/api/v1/streams/{quote(name, safe='')}", StreamInfo)
+
+    def streams(self, *, category: str | None, after: str, limit: int) -> list[StreamInfo]:
+        bounds: dict[str, Any] = {"limit": limit}
+        if category is not None:
+            bounds["category"] = category
+        if after:
+            bounds["after"] = after
+        return self._got("GET", f"/api/v1/streams?{urlencode(bounds)}", _Streams).streams
+
+    def wait(self, after: int, timeout_s: float) -> int:
+        wait_s = min(timeout_s, LONG_POLL_S_MAX)
+        return self._got("GET", f"/api/v1/head?after={after}&wait_s={wait_s:.3f}", _Head, wait_s=wait_s).head
+
+    def _events(self, method: str, path: str, body: bytes | None = None) -> list[RecordedEvent]:
+        reply = self._connections.ask(method, path, body, accept=LINES)
+        try:
+            return [recorded_of(line) for line in reply.body.split(b"\n") if line]
+        except (msgspec.MsgspecError, ValueError, OverflowError) as error:
+            raise StorageFailed(f"{self._address.shown}: not an event: {error}") from error
+
+    # Documents
+
+    def get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        asked = _encode({"collection": collection, "keys": list(keys)})
+        return self._got("POST", "/api/v1/documents/get", _Documents, asked).documents
+
+    def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
+        asked = _encode({"collection": collection, "after": after, "limit": limit})
+        return self._got("POST", "/api/v1/documents/scan", _Page, asked).page
+
+    @property
+    def dialect(self) -> Dialect:
+        raise CapabilityMissing(Capability.CONNECTION, "remote")
+
+    def rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        raise CapabilityMissing(Capability.CONNECTION, "remote")
+
+    def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
+        self._check_writable()
+        if not self._turn.acquire(timeout=BUSY_TIMEOUT_S):
+            raise StoreBusy(f"another transaction of this store has not ended within {BUSY_TIMEOUT_S:g} s; nothing was stored")
+        self._owner = threading.get_ident()
+        try:
+            return self._transacted(work)
+        finally:
+            self._owner = None
+            self._turn.release()
+
+    def _transacted(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
+        for tries_left in reversed(range(_TRANSACTIONS_TRIED)):
+            transaction = RemoteTransaction(self._connections, self._inline)
+            try:
+                result = work(transaction)
+                transaction.commit()
+                return result
+            except BaseException:
+                if transaction.was_lost and tries_left:
+                    continue
+                with suppress(HansardError):  # the server undoes it when it hears nothing more
+                    transaction.undo()
+                raise
+        raise AssertionError("unreachable")
+
+    def set_inline(self, hook: InlineHook | None) -> None:
+        self._inline = hook
+        self._sender.one_by_one = None if hook is None else lambda ticket: self.append(ticket.append)
+
+    # Keeping
+
+    def check(self) -> list[str]:
+        if Capability.CHECK not in self.capabilities:
+            raise CapabilityMissing(Capability.CHECK, "served")
+        return self._got("POST", "/api/v1/store/check", _Problems, wait_s=86_400.0).problems
+
+    def backup(self, target: str) -> int:
+        raise CapabilityMissing(Capability.BACKUP, "remote", "use hansard backup where the server runs, or hansard copy")
+
+    def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._sender.close()
+        self._connections.close()
+
+    def _got(
+        self,
+        method: str,
+        path: str,
+        kind: type[ResultT],
+        body: bytes | None = None,
+        *,
+        wait_s: float = 0.0,
+        patience_s: float = BUSY_TIMEOUT_S,
+    ) -> ResultT:
+        reply = self._connections.ask(method, path, body, wait_s=wait_s, patience_s=patience_s)
+        return self._decoded(reply.body, kind)
+
+    def _decoded(self, body: bytes, kind: type[ResultT]) -> ResultT:
+        try:
+            return msgspec.json.decode(body, type=kind)
+        except msgspec.MsgspecError as error:
+            raise StorageFailed(f"{self._address.shown}: not a Hansard server's answer: {error}") from error
+
+

@@ -1,0 +1,47 @@
+"""Servers for tests: a real one, on a socket of this machine, in a thread."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from hansard.server.access.permissions import LOCAL
+from hansard.server.interface import OPERATIONS
+from hansard.server.serving import Serving, listen, serve
+from hansard.server.settings import Settings
+from hansard.storage.port import Storage
+
+
+@contextmanager
+def served(
+    storage: Storage, settings: Settings | None = None, authenticate: Callable[[Any], Any] = lambda request: LOCAL
+) -> Iterator[str]:
+    """The URL of a server of this storage, which it closes at the end."""
+    listening = listen("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    started, running = threading.Event(), []
+
+    def on_started(serving: Serving) -> None:
+        running.append(serving)
+        started.set()
+
+    def run() -> None:
+        main = serve(
+            storage, settings or Settings(), OPERATIONS, authenticate, listening=listening, on_started=on_started
+        )
+        try:
+            asyncio.run(main)
+        finally:
+            started.set()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    assert started.wait(20)
+    assert running, "the server has not started"
+    try:
+        yield url
+    finally:
+        running[0].should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
