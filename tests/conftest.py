@@ -1,6 +1,7 @@
 """What all tests share: assertions of the shipped kit are rewritten, soaks run when asked for, CI allows no skip."""
 
 import os
+import sys
 from collections.abc import Generator
 from typing import Any
 
@@ -18,6 +19,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         soaks = [item for item in items if "soak" in item.keywords]
         config.hook.pytest_deselected(items=soaks)
         items[:] = [item for item in items if "soak" not in item.keywords]
+
+
+@pytest.fixture(autouse=True)
+def _stop_servers() -> Generator[None]:
+    """Servers that a test has asked for end after it."""
+    yield
+    if servers := sys.modules.get("servers"):
+        servers.stop_all()
 
 
 @pytest.hookimpl(wrapper=True)

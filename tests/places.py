@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from postgres_server import empty_schema, log_url
+from servers import url_of
 
-ENGINES = ["memory", "file", "postgres"]
+ENGINES = ["memory", "file", "postgres", "remote"]
 DATABASES = ["file", "postgres"]
 """Engines that give a connection, and tables of the user's own."""
 
@@ -16,6 +17,8 @@ def place_of(engine: str, folder: Path) -> str:
     folder.mkdir(exist_ok=True)
     if engine == "memory":
         return ":memory:"
+    if engine == "remote":
+        return url_of(folder)
     return str(folder / "log.db") if engine == "file" else log_url(folder)
 
 

@@ -3,13 +3,15 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from hansard.server.access.permissions import LOCAL
 from hansard.server.interface import OPERATIONS
 from hansard.server.serving import Serving, listen, serve
 from hansard.server.settings import Settings
+from hansard.storage.opening import open_storage
 from hansard.storage.port import Storage
 
 
@@ -45,3 +47,20 @@ def served(
         running[0].should_exit = True
         thread.join(20)
         assert not thread.is_alive()
+
+
+_running: dict[Path, tuple[str, ExitStack]] = {}
+
+
+def url_of(folder: Path) -> str:
+    """The server of a folder's store, started when it is first asked for, until the test's end (see conftest.py)."""
+    if folder not in _running:
+        stack = ExitStack()
+        _running[folder] = (stack.enter_context(served(open_storage(str(folder / "log.db")))), stack)
+    return _running[folder][0]
+
+
+def stop_all() -> None:
+    while _running:
+        _, (_, stack) = _running.popitem()
+        stack.close()

@@ -135,7 +135,7 @@ async def _tell_started(serving: Serving, on_started: Callable[[Serving], None])
 def listen(host: str, port: int) -> socket.socket:
     """A socket that takes connections; OpenFailed says why not."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listening = socket.socket(family)
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, so that asyncio sets TCP_NODELAY
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind((host, port))

@@ -6,13 +6,15 @@ A client that is silent for TRANSACTION_IDLE_S loses its transaction: nothing of
 import asyncio
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 from uuid_utils import uuid7
 
-from hansard.errors import HansardError, InvalidInput, ResourceNotFound, StorageFailed, StoreBusy
+from hansard.consistency import placed
+from hansard.errors import Conflict, HansardError, InlineFailed, InvalidInput, ResourceNotFound, StorageFailed, StoreBusy
+from hansard.events import RecordedEvent
 from hansard.limits import TRANSACTION_IDLE_S, TRANSACTIONS_MAX
 from hansard.storage.port import Storage, StorageTransaction
 from hansard.wire.appends import append_of_form, query_of
@@ -23,8 +25,10 @@ from hansard.wire.transactions import (
     DropStep,
     GetStep,
     HeadStep,
+    KeepStep,
     PutStep,
     ReadStep,
+    RefuseStep,
     ScanStep,
     Step,
     StepsForm,
@@ -39,8 +43,12 @@ class _Asked(NamedTuple):
     answer: "asyncio.Future[list[Any]]"
 
 
-class _RolledBack(Exception):
-    """Ends the work of a transaction that its client, or the clock, has given up."""
+class _RolledBack(BaseException):
+    """Ends the work of a transaction that its client, or the clock, has given up. No engine takes it for an error of its own."""
+
+
+class _Refused(Exception):
+    """Takes a tentative append back."""
 
 
 class OpenTransactions:
@@ -86,6 +94,8 @@ class _Driven:
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._answering: _Asked | None = None
         self._is_busy = False
+        self._results: list[Any] = []
+        self._steps = self._coming()
         threading.Thread(target=self._run, name="hansard-transaction", daemon=True).start()
 
     async def ask(self, form: StepsForm) -> list[Any]:
@@ -108,22 +118,15 @@ class _Driven:
     # On its own thread
 
     def _run(self) -> None:
-        results: list[Any] = []
         calls = 0
 
         def work(transaction: StorageTransaction) -> None:
-            nonlocal results, calls
+            nonlocal calls
             calls += 1
             if calls > 1:  # the engine wants to try again, but the steps of the first time are gone
                 raise StorageFailed("the transaction was interrupted; begin it again")
-            while True:
-                asked = self._next()
-                results = [_done(transaction, step) for step in asked.form.steps]
-                if asked.form.then == "commit":
-                    return
-                if asked.form.then == "rollback":
-                    raise _RolledBack
-                self._answer(results)
+            for step in self._steps:
+                self._results.append(self._done(transaction, step))
 
         error: BaseException | None = None
         try:
@@ -134,8 +137,70 @@ class _Driven:
             error = raised
         except Exception as raised:
             error = StorageFailed(f"the transaction failed: {type(raised).__name__}: {raised}")
-        self._answer(results, error)
+        self._answer(self._results, error)
         self._loop.call_soon_threadsafe(self._end, error)
+
+    def _coming(self) -> Iterator[Step]:
+        """The steps of all requests, as they come; ends with the commit. What they gave is told at each request's end."""
+        while True:
+            asked = self._next()
+            yield from asked.form.steps
+            if asked.form.then == "commit":
+                return
+            if asked.form.then == "rollback":
+                raise _RolledBack
+            self._answer(self._results)
+            self._results = []
+
+    def _done(self, transaction: StorageTransaction, step: Step) -> Any:
+        match step:
+            case AppendStep():
+                return self._appended(transaction, step)
+            case GetStep():
+                return {"documents": transaction.get(shared(step.collection), step.keys)}
+            case ScanStep():
+                return {"page": transaction.scan(shared(step.collection), after=step.after, limit=step.limit)}
+            case PutStep():
+                transaction.put(shared(step.collection), step.documents)
+            case DropStep():
+                transaction.drop(shared(step.collection))
+            case ReadStep():
+                events = transaction.read(
+                    query_of(step.query), after=step.after, before=step.before, backwards=step.backwards, limit=step.limit
+                )
+                return {"events": [msgspec.Raw(form_of(event)) for event in events]}
+            case HeadStep():
+                return {"head": transaction.head()}
+            case KeepStep() | RefuseStep():
+                raise InvalidInput("do", "keep, refuse", "there is no tentative append")
+        return {}
+
+    def _appended(self, transaction: StorageTransaction, step: AppendStep) -> dict[str, Any]:
+        """Of a tentative append the result is told before the steps that belong to it; what follows them stands here."""
+        append = append_of_form(step.append)
+        try:
+            if not step.is_tentative:
+                return {"appended": transaction.append(append)}
+            appended = transaction.append(append, then=self._tentatively)
+            return {"appended": appended} if appended.is_repeat else {}
+        except InlineFailed as error:
+            if isinstance(error.__cause__, _Refused):
+                return {}
+            raise
+        except Conflict as error:
+            return {"problem": problem_of(error)}
+
+    def _tentatively(self, transaction: StorageTransaction, recorded: Sequence[RecordedEvent]) -> None:
+        versions = {event.stream: event.version for event in recorded if event.stream is not None and event.version is not None}
+        place = placed(recorded[0].position, recorded[-1].position, versions, recorded[-1].timestamp_us)
+        self._results.append({"appended": place})
+        for step in self._steps:
+            if isinstance(step, KeepStep):
+                return
+            if isinstance(step, RefuseStep):
+                raise _Refused
+            self._results.append(self._done(transaction, step))
+        raise _RolledBack  # it ended in the middle of an append
 
     def _next(self) -> _Asked:
         try:
@@ -167,35 +232,6 @@ def _settle(answer: "asyncio.Future[list[Any]]", results: list[Any], error: Base
         answer.set_exception(error)
     else:
         answer.set_result(results)
-
-
-def _done(transaction: StorageTransaction, step: Step) -> Any:
-    match step:
-        case GetStep():
-            return {"documents": transaction.get(shared(step.collection), step.keys)}
-        case ScanStep():
-            return {"page": transaction.scan(shared(step.collection), after=step.after, limit=step.limit)}
-        case PutStep():
-            transaction.put(shared(step.collection), step.documents)
-        case DropStep():
-            transaction.drop(shared(step.collection))
-        case AppendStep():
-            return _appended(transaction, step)
-        case ReadStep():
-            events = transaction.read(
-                query_of(step.query), after=step.after, before=step.before, backwards=step.backwards, limit=step.limit
-            )
-            return {"events": [msgspec.Raw(form_of(event)) for event in events]}
-        case HeadStep():
-            return {"head": transaction.head()}
-    return {}
-
-
-def _appended(transaction: StorageTransaction, step: AppendStep) -> dict[str, Any]:
-    try:
-        return {"appended": transaction.append(append_of_form(step.append))}
-    except HansardError as error:
-        return {"problem": problem_of(error)}
 
 
 def shared(collection: str) -> str:

@@ -183,11 +183,12 @@ class MemoryStorage:
     def set_inline(self, hook: InlineHook | None) -> None:
         self._inline = hook
 
-    def _append_inline(self, transaction: "_MemoryTransaction", append: Append) -> Appended:
+    def _append_inline(self, transaction: "_MemoryTransaction", append: Append, then: InlineHook | None) -> Appended:
+        hook = then or self._inline
         appended = self._append(append)
-        if self._inline is not None and not appended.is_repeat:
+        if hook is not None and not appended.is_repeat:
             try:
-                self._inline(transaction, recorded_events(append, appended))
+                hook(transaction, recorded_events(append, appended))
             except Exception as error:
                 raise InlineFailed(f"{type(error).__name__}: {error}") from error
         return appended
@@ -302,10 +303,10 @@ class _MemoryTransaction:
         else:
             documents[key] = value
 
-    def append(self, append: Append) -> Appended:
+    def append(self, append: Append, *, then: InlineHook | None = None) -> Appended:
         head, changed = len(self._storage._log), {place: self._now(*place) for place in self._before}
         try:
-            return self._storage._append_inline(self, append)
+            return self._storage._append_inline(self, append, then)
         except BaseException:
             self._storage._cut(head)
             self._undo_documents(changed)

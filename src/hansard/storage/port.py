@@ -85,8 +85,11 @@ class StorageTransaction(Protocol):
     def drop(self, collection: str) -> None:
         """Delete all documents of a collection."""
 
-    def append(self, append: Append) -> Appended:
-        """As Storage.append, within this transaction. A refusal leaves the transaction as it was before the call."""
+    def append(self, append: Append, *, then: "InlineHook | None" = None) -> Appended:
+        """As Storage.append, within this transaction. A refusal leaves the transaction as it was before the call.
+
+        `then` takes the place of the store's inline hook for this append: what it raises refuses the append.
+        """
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         """As Storage.read."""

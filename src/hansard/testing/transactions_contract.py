@@ -112,6 +112,29 @@ class TransactionContract:
         assert store.append("a-1", again.parts[0].events).is_repeat
         assert (store.head(), storage.get("c", ["after"])) == (2, {"after": b"1"})
 
+    def test_what_follows_an_append_may_take_it_back(self, storage: Storage, store: Store) -> None:
+        """A refused consequence would stay, or take the rest of the transaction with it."""
+
+        def refuse(t: StorageTransaction, recorded: Sequence[RecordedEvent]) -> None:
+            t.put("c", {"refused": b"1"})
+            assert [(e.position, e.version) for e in recorded] == [(1, 1)]
+            raise Refused
+
+        def keep(t: StorageTransaction, recorded: Sequence[RecordedEvent]) -> None:
+            t.put("c", {recorded[0].type: str(recorded[0].position).encode()})
+
+        def work(t: StorageTransaction) -> None:
+            t.put("c", {"before": b"1"})
+            with pytest.raises(InlineFailed):
+                t.append(one("a-1"), then=refuse)
+            assert (t.head(), t.get("c", ["refused", "before"])) == (0, {"before": b"1"})
+            assert t.append(one("a-1", "kept"), then=keep).version == 1
+            t.append(one("a-1", "plain"))
+
+        storage.transact(work)
+        assert [e.type for e in store.all("a-1")] == ["kept", "plain"]
+        assert storage.scan("c", limit=9) == [("before", b"1"), ("kept", b"1")]
+
     def test_transactions_and_appends_race_without_loss(self, storage: Storage, store: Store) -> None:
         """Two members would both take a partition, or an append would overwrite one of a transaction."""
 

@@ -40,9 +40,21 @@ class DropStep(msgspec.Struct, tag="drop", tag_field="do", forbid_unknown_fields
 
 
 class AppendStep(msgspec.Struct, tag="append", tag_field="do", forbid_unknown_fields=True):
-    """Append; a refusal leaves the transaction as it was: {"appended": …} or {"problem": …}."""
+    """Append; a refusal leaves the transaction as it was: {"appended": …} or {"problem": …}.
+
+    `is_tentative`: steps that follow belong to it, until one says `keep` or `refuse`; not if it is a repetition.
+    """
 
     append: AppendForm
+    is_tentative: bool = False
+
+
+class KeepStep(msgspec.Struct, tag="keep", tag_field="do", forbid_unknown_fields=True):
+    """The tentative append stays, with the steps since then: {}."""
+
+
+class RefuseStep(msgspec.Struct, tag="refuse", tag_field="do", forbid_unknown_fields=True):
+    """The tentative append is taken back, with the steps since then: {}."""
 
 
 class ReadStep(msgspec.Struct, tag="read", tag_field="do", forbid_unknown_fields=True):
@@ -59,7 +71,7 @@ class HeadStep(msgspec.Struct, tag="head", tag_field="do", forbid_unknown_fields
     """The last position: {"head": 7}."""
 
 
-Step = GetStep | ScanStep | PutStep | DropStep | AppendStep | ReadStep | HeadStep
+Step = GetStep | ScanStep | PutStep | DropStep | AppendStep | KeepStep | RefuseStep | ReadStep | HeadStep
 
 
 class StepsForm(msgspec.Struct, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from hansard.appends import Append, Appended
 from hansard.errors import StoreUnusable
 from hansard.events import RecordedEvent
 from hansard.query import Query
+from hansard.storage.port import InlineHook
 from hansard.storage.postgres import arrays
 from hansard.storage.postgres.connection import Connection, OwnCursor
 from hansard.storage.postgres.schema import DIALECT, qualified
@@ -102,9 +103,9 @@ class PostgresTransaction:
         with self._own() as own:
             self._documents.drop(own, collection)
 
-    def append(self, append: Append) -> Appended:
+    def append(self, append: Append, *, then: InlineHook | None = None) -> Appended:
         with self._own():
-            return self._writer.append_within(append)
+            return self._writer.append_within(append, then)
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         with self._own():

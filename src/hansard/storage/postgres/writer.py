@@ -350,10 +350,14 @@ class Writer:
         if status == TransactionStatus.INERROR:
             raise StorageFailed("a statement of this transaction failed, so nothing of it happens")
 
-    def append_within(self, append: Append) -> Appended:
+    def append_within(self, append: Append, then: InlineHook | None) -> Appended:
         """One append inside the transaction that is open; a refusal leaves nothing of it."""
         self._plan.learn([append], is_careful=True)
-        outcome = self._outcome(Ticket(append, _nobody), is_careful=True)
+        hook, self._inline = self._inline, then or self._inline
+        try:
+            outcome = self._outcome(Ticket(append, _nobody), is_careful=True)
+        finally:
+            self._inline = hook
         if isinstance(outcome, HansardError):
             raise outcome
         self._plan.flush()

@@ -20,8 +20,10 @@ from hansard.wire.transactions import (
     DropStep,
     GetStep,
     HeadStep,
+    KeepStep,
     PutStep,
     ReadStep,
+    RefuseStep,
     ScanStep,
     Step,
     StepsForm,
@@ -90,16 +92,19 @@ class RemoteTransaction:
 
     # The log
 
-    def append(self, append: Append) -> Appended:
-        result = self._done(AppendStep(_append_form(append_form(append))))
+    def append(self, append: Append, *, then: InlineHook | None = None) -> Appended:
+        hook = then or self._inline
+        result = self._done(AppendStep(_append_form(append_form(append)), is_tentative=hook is not None))
         if result.problem is not None:
             raise error_of(result.problem)
         assert result.appended is not None
-        if self._inline is not None and not result.appended.is_repeat:
+        if hook is not None and not result.appended.is_repeat:
             try:
-                self._inline(self, recorded_events(append, result.appended))
+                hook(self, recorded_events(append, result.appended))
             except Exception as error:
+                self._hold(RefuseStep())
                 raise InlineFailed(f"{type(error).__name__}: {error}") from error
+            self._hold(KeepStep())
         return result.appended
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:

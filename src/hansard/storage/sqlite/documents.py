@@ -9,6 +9,7 @@ from hansard.appends import Append, Appended
 from hansard.errors import StoreUnusable
 from hansard.events import RecordedEvent
 from hansard.query import Query
+from hansard.storage.port import InlineHook
 from hansard.storage.sqlite import reader
 from hansard.storage.sqlite.schema import DIALECT
 
@@ -84,9 +85,9 @@ class SqliteTransaction:
         with self._own():
             self._connection.execute(_DROP, (collection,))
 
-    def append(self, append: Append) -> Appended:
+    def append(self, append: Append, *, then: InlineHook | None = None) -> Appended:
         with self._own():
-            return self._writer.append_within(append)
+            return self._writer.append_within(append, then)
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         with self._own():

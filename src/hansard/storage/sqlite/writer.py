@@ -161,9 +161,13 @@ class Writer:
         if not self._connection.in_transaction:
             raise StorageFailed("the database has rolled the transaction back; nothing of it happens")
 
-    def append_within(self, append: Append) -> Appended:
+    def append_within(self, append: Append, then: InlineHook | None) -> Appended:
         """One append inside the transaction that is open; a refusal leaves nothing of it."""
-        outcome = self._outcome(Ticket(append, _nobody), is_careful=True)
+        hook, self._inline = self._inline, then or self._inline
+        try:
+            outcome = self._outcome(Ticket(append, _nobody), is_careful=True)
+        finally:
+            self._inline = hook
         if isinstance(outcome, HansardError):
             raise outcome
         self.flush()
