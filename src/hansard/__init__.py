@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from hansard.errors import RequestTimedOut as RequestTimedOut
     from hansard.errors import RequestTooLarge as RequestTooLarge
     from hansard.errors import ResourceNotFound as ResourceNotFound
+    from hansard.errors import TimestampTooEarly as TimestampTooEarly
     from hansard.errors import TooManyRequests as TooManyRequests
     from hansard.events import Event as Event
     from hansard.events import RecordedEvent as RecordedEvent
@@ -110,6 +111,7 @@ _MODULE_OF = {
         "hansard.appends": ("Appended", "StreamAppend"),
         "hansard.errors": (
             "AppendConditionFailed",
+            "TimestampTooEarly",
             "TooManyRequests",
             "ResourceNotFound",
             "RequestTooLarge",

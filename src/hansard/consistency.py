@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from hansard.appends import Append, Appended, StreamAppend
-from hansard.errors import DuplicateEventId, InvalidInput, WrongExpectedVersion
+from hansard.errors import DuplicateEventId, TimestampTooEarly, WrongExpectedVersion
 from hansard.events import Event, RecordedEvent
 from hansard.streams import ANY, STREAM_EXISTS
 
@@ -37,7 +37,7 @@ def commit_times(append: Append, count: int, *, now_us: int, last_us: int) -> Se
         return (max(now_us, last_us),) * count
     for time_us in append.timestamps_us:
         if time_us < last_us:
-            raise InvalidInput("timestamps_us", time_us, f"the log is at {last_us} already, and time never goes back in it")
+            raise TimestampTooEarly("timestamps_us", time_us, f"the log is at {last_us} already, and time never goes back in it")
         last_us = time_us
     return append.timestamps_us
 

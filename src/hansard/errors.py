@@ -6,6 +6,7 @@ HansardError
 ├── Conflict                            the append lost; nothing was stored
 │   ├── WrongExpectedVersion
 │   ├── AppendConditionFailed
+│   ├── TimestampTooEarly (also InvalidInput)
 │   └── DuplicateEventId
 ├── InlineFailed                        an inline projection raised inside the append; nothing was stored
 ├── DefinitionChanged                   a reader of this name and version was another one; nothing was run
@@ -128,6 +129,12 @@ class AppendConditionFailed(Conflict):
             f"append condition: {shown(self.type)} at position {self.position} matches {self.query} after {self.after}; "
             f"read again and retry"
         )
+
+
+class TimestampTooEarly(InvalidInput, Conflict):
+    """A timestamp of a copied log lies before the last one of this log. Nothing was stored."""
+
+    code = "timestamp-too-early"
 
 
 class DuplicateEventId(Conflict):

@@ -156,6 +156,12 @@ TRANSACTION_IDLE_S: Final = 10.0
 TRANSACTIONS_MAX: Final = 64
 """Remote transactions that wait for their turn, one thread each."""
 
+GROUP_CONSUMERS_MAX: Final = 1_000
+"""Consumers of groups that one server holds for HTTP clients."""
+
+WAITING_THREADS_MAX: Final = 32
+"""Threads of a server in which consumers of groups wait for their next event."""
+
 API_KEYS_MAX: Final = 1_000
 """Keys of one store; all are kept in the server's memory."""
 

@@ -16,6 +16,7 @@ OUTCOMES: Final[dict[str, Outcome]] = {
     "conflict": Outcome(3, 409, "ABORTED"),
     "wrong-expected-version": Outcome(3, 412, "FAILED_PRECONDITION"),
     "append-condition-failed": Outcome(3, 409, "ABORTED"),
+    "timestamp-too-early": Outcome(2, 409, "FAILED_PRECONDITION"),
     "duplicate-event-id": Outcome(3, 409, "ALREADY_EXISTS"),
     "inline-failed": Outcome(4, 409, "ABORTED"),
     "definition-changed": Outcome(2, 409, "FAILED_PRECONDITION"),

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from hansard.server.http import appending, documents, health, reading, streams
+from hansard.server.http import appending, documents, groups, health, projections, reading, readers, reference, streams, timers
 from hansard.server.operations import Operation
 
 OPERATIONS: Final[list[Operation]] = [
     operation
-    for module in (appending, reading, streams, health, documents)
+    for module in (appending, reading, streams, groups, readers, projections, timers, health, documents, reference)
     for operation in module.operation.all
 ]

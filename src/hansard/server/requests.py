@@ -27,6 +27,9 @@ ParametersT = TypeVar("ParametersT", bound=msgspec.Struct)
 BodyT = TypeVar("BodyT")
 
 
+_KEPT = {"data", "metadata"}
+
+
 class Disconnected(Exception):
     """The client has gone; nobody is left to be told."""
 
@@ -115,6 +118,8 @@ class Request:
         except (UnicodeDecodeError, ValueError):
             raise InvalidInput("query string", self.query_string, "expected UTF-8, percent-encoded") from None
         for name, value in pairs:
+            if value.lower() == "null" and not _is_text(fields[name].type if name in fields else str):
+                raise InvalidInput(name, value, "leave it out instead")
             if name not in fields:
                 raise InvalidInput(name, value, f"there is no such parameter; known are {', '.join(fields) or 'none'}")
             if _is_list(fields[name].type):
@@ -224,13 +229,36 @@ class Request:
 def decoded_json(text: bytes, kind: Any) -> Any:
     """JSON as a type. Raises InvalidInput, which names the place in it."""
     try:
-        return msgspec.json.decode(text, type=kind)
+        return _decoded_strictly(text, kind)
     except msgspec.ValidationError as error:
         raise _invalid(error, text) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise InvalidInput("body", text[:200], f"not valid JSON: {error}") from None
     except RecursionError:
         raise InvalidInput("body", text[:200], "nested too deep") from None
+
+
+def _decoded_strictly(text: bytes, kind: Any) -> Any:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError as error:
+        if "got `float`" not in str(error):
+            raise
+    return msgspec.json.decode(whole_numbers(text), type=kind)
+
+
+def whole_numbers(text: bytes) -> bytes:
+    """JSON with 3.0 written as 3, which JSON takes for the same number; but not in what is stored byte for byte."""
+    start = text.lstrip()[:1]
+    if start == b"{":
+        members = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        kept = {name: raw if name in _KEPT else msgspec.Raw(whole_numbers(bytes(raw))) for name, raw in members.items()}
+        return msgspec.json.encode(kept)
+    if start == b"[":
+        items = msgspec.json.decode(text, type=list[msgspec.Raw])
+        return msgspec.json.encode([msgspec.Raw(whole_numbers(bytes(raw))) for raw in items])
+    value = msgspec.json.decode(text)
+    return b"%d" % value if isinstance(value, float) and value.is_integer() else text
 
 
 def converted(value: Any, kind: type[ParametersT], *, strict: bool = True) -> ParametersT:
@@ -264,6 +292,10 @@ def _found(given: Any, path: str) -> Any:
 
 def _decoded(segment: bytes) -> str:
     return unquote_to_bytes(segment).decode() if b"%" in segment else segment.decode()
+
+
+def _is_text(kind: Any) -> bool:
+    return kind is str or str in getattr(kind, "__args__", ()) or any(_is_text(k) for k in getattr(kind, "__args__", ()))
 
 
 def _is_list(kind: Any) -> bool:

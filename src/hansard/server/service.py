@@ -9,11 +9,13 @@ from typing import Any, TypeVar
 from hansard.aio import AsyncStore
 from hansard.async_appends import AsyncAppends
 from hansard.events import RecordedEvent
-from hansard.limits import READERS_MAX, SHARED_EVENTS_MAX
+from hansard.limits import READERS_MAX, SHARED_EVENTS_MAX, WAITING_THREADS_MAX
+from hansard.server.groups import HeldConsumers
 from hansard.server.requests import HeldBytes
 from hansard.server.settings import Settings
 from hansard.server.transactions import OpenTransactions
 from hansard.storage.port import Storage
+from hansard.store import Store
 from hansard.wire.recorded import form_of
 
 _T = TypeVar("_T")
@@ -29,6 +31,10 @@ class Service:
         self.stopping = asyncio.Event()
         self.requests_under_way = 0
         self._loop = asyncio.get_running_loop()
+        self.control = Store(storage)
+        """For what is done now and then, in threads: readers, projections, timers."""
+        self.groups = HeldConsumers(self.control)
+        self._waiters = ThreadPoolExecutor(WAITING_THREADS_MAX, thread_name_prefix="hansard-server-waiter")
         self.appends = AsyncAppends(storage, self._loop)
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-server")
         self.transactions = OpenTransactions(storage, self._loop)
@@ -36,6 +42,10 @@ class Service:
     def in_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
         """Run what may wait for the disk."""
         return self._loop.run_in_executor(self._threads, call, *arguments)
+
+    def in_waiting_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
+        """Run what waits for events; it keeps no read from running."""
+        return self._loop.run_in_executor(self._waiters, call, *arguments)
 
     async def unless_stopping(self, waiting: Coroutine[Any, Any, _T], otherwise: _T) -> _T:
         """What is waited for; if the server stops before it is there, something else at once."""
@@ -55,8 +65,11 @@ class Service:
     async def close(self) -> None:
         self.stop()
         await self.transactions.close()
+        await self.in_thread(self.groups.close)
+        await self.in_thread(self.control.close)
         await self.store.close()
         self._threads.shutdown(wait=False)
+        self._waiters.shutdown(wait=False)
 
 
 class Frames:

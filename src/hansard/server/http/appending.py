@@ -73,6 +73,7 @@ async def append(service: Service, request: Request) -> Answer:
 
     All of it or nothing. A condition that fails is answered with 409, an expected version that does not fit with 412.
     """
+    request.sends(JSON)
     return _placed(await _store(service, request, decoded_json(await request.body(), AppendForm)))
 
 

@@ -38,17 +38,22 @@ class FoundDocuments(msgspec.Struct):
     documents: dict[str, bytes]
 
 
+class KeyedDocument(msgspec.Struct):
+    key: str
+    document: bytes
+
+
 class DocumentsPage(msgspec.Struct):
     """Keys and documents in base64, in the order of the keys."""
 
-    page: list[tuple[str, bytes]]
+    documents: list[KeyedDocument]
 
 
 class TransactionAnswer(msgspec.Struct):
     """What each step gave. `id`: to go on with; null when the transaction is over."""
 
     id: str | None
-    results: list[dict[str, object]]
+    results: list[dict[str, Any]]
 
 
 @operation("POST", "/api/v1/documents/get", needs=Permission.SUBSCRIBE, body={JSON: KeysForm}, returns={200: {JSON: FoundDocuments}})
@@ -68,7 +73,7 @@ async def scan_documents(service: Service, request: Request) -> Answer:
     request.principal.check_all(Permission.SUBSCRIBE)
     collection = shared(asked.collection)
     page = await service.in_thread(lambda: service.storage.scan(collection, after=asked.after, limit=asked.limit))
-    return json_of(DocumentsPage(page))
+    return json_of(DocumentsPage([KeyedDocument(key, document) for key, document in page]))
 
 
 @operation("POST", "/api/v1/transactions", needs=Permission.SUBSCRIBE, body={JSON: StepsForm}, returns={200: {JSON: TransactionAnswer}})

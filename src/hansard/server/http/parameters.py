@@ -5,11 +5,12 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from hansard.errors import InvalidInput
+from hansard.errors import InvalidInput, ResourceNotFound
 from hansard.limits import HTTP_PAGE_EVENTS_MAX, POSITION_MAX
 from hansard.query import Query
-from hansard.server.requests import Request, decoded_json
-from hansard.wire.appends import Category, Name, QueryForm, query_of
+from hansard.server.requests import Request
+from hansard.streams import category_of
+from hansard.wire.appends import Category, Name
 
 Bound = Annotated[int, Meta(ge=0, le=POSITION_MAX)]
 PageLimit = Annotated[int, Meta(ge=1, le=HTTP_PAGE_EVENTS_MAX)]
@@ -27,19 +28,15 @@ class Which(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     tag: Annotated[list[Name], described("Events with this tag; several: with all of them.")] = []
     stream: Annotated[Name, described("Events of this stream.")] | None = None
     category: Annotated[Category, described('Events of streams whose name up to the first "-" is this.')] | None = None
-    query: (
-        Annotated[str, Meta(extra_json_schema={"description": 'A whole query as JSON: {"items": […]}; instead of the others.'})]
-        | None
-    ) = None
 
 
 def query_from(which: Which) -> Query:
-    """Raises InvalidInput."""
-    if which.query is None:
-        return Query(which.type, which.tag, which.stream, which.category)
-    if which.type or which.tag or which.stream is not None or which.category is not None:
-        raise InvalidInput("query", which.query, "give a whole query, or type, tag, stream and category, not both")
-    return query_of(decoded_json(which.query.encode(), QueryForm))
+    """Raises InvalidInput; ResourceNotFound where nothing can match."""
+    if which.stream is not None and which.category is not None:
+        if category_of(which.stream) != which.category:
+            raise ResourceNotFound(f"stream {which.stream!r} is not of category {which.category!r}")
+        return Query(which.type, which.tag, which.stream)
+    return Query(which.type, which.tag, which.stream, which.category)
 
 
 def version_tag(version: int) -> str:

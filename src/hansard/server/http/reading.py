@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Meta
 
-from hansard.errors import InvalidInput, NotAcceptable, ResourceNotFound
+from hansard.errors import ResourceNotFound
 from hansard.events import RecordedEvent, check_event_id
 from hansard.limits import HTTP_PAGE_EVENTS_MAX, PAGE_EVENTS_MAX, POSITION_MAX
 from hansard.query import Query
@@ -34,6 +34,7 @@ from hansard.wire.recorded import RecordedEventForm, form_of
 operation = Operations("Reading")
 
 _PAGE_LIMIT: Final = 100
+_LIMIT: Final = "At most so many events. A page has at most 1,000, and 100 if this is not given."
 _encode = msgspec.json.Encoder().encode
 
 
@@ -51,14 +52,14 @@ class LogParameters(Which, kw_only=True):
     after: Annotated[Bound, described("Only events after this position.")] = 0
     before: Annotated[Bound, described("Only events before this position.")] | None = None
     backwards: bool = False
-    limit: Annotated[Limit, described("At most so many events; on a page at most 1,000 (100 if it is not given).")] | None = None
+    limit: Annotated[Limit, described(_LIMIT)] | None = None
 
 
 class StreamParameters(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     after_version: Annotated[Bound, described("Only events after this version.")] = 0
     before_version: Annotated[Bound, described("Only events before this version.")] | None = None
     backwards: bool = False
-    limit: Annotated[Limit, described("At most so many events; on a page at most 1,000 (100 if it is not given).")] | None = None
+    limit: Annotated[Limit, described(_LIMIT)] | None = None
 
 
 class ReadForm(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -72,7 +73,10 @@ class ReadForm(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class IdsForm(msgspec.Struct, forbid_unknown_fields=True):
-    ids: Annotated[list[str], Meta(max_length=HTTP_PAGE_EVENTS_MAX)]
+    ids: Annotated[
+        list[Annotated[str, Meta(extra_json_schema={"format": "uuid"})]],
+        Meta(max_length=HTTP_PAGE_EVENTS_MAX),
+    ]
 
 
 @operation(
@@ -87,16 +91,14 @@ async def read_log(service: Service, request: Request) -> Answer:
     """Read the log: all events, or those that match.
 
     `Accept: application/json` gives a page, `application/x-ndjson` one event a line up to the head as it is now,
-    `text/event-stream` those and all that come, for ever; its ids are positions.
+    `text/event-stream` those after a position and all that come, for ever; its ids are positions.
     """
-    asked = request.parameters(LogParameters)
+    asked, resumed = request.parameters(LogParameters), last_event_id(request)
     query = query_from(asked)
     request.principal.check_query(Permission.READ, query)
     match request.accepts(JSON, LINES, EVENT_STREAM):
         case "text/event-stream":
-            if asked.backwards or asked.before is not None or asked.limit is not None:
-                raise InvalidInput("backwards, before, limit", "…", "a stream of events has no end; give after")
-            return tail(service, query, last_event_id(request) or asked.after)
+            return tail(service, query, asked.after if resumed is None else resumed)
         case "application/x-ndjson":
             return _lines(service, query, asked.after, asked.before, asked.backwards, asked.limit)
     limit = _page_limit(asked.limit)
@@ -124,11 +126,11 @@ async def query_log(service: Service, request: Request) -> Answer:
     """
     request.sends(JSON)
     asked: ReadForm = await request.decoded(ReadForm)
-    query = query_of(asked.query)
+    query, resumed = query_of(asked.query), last_event_id(request)
     request.principal.check_query(Permission.READ, query)
     match request.accepts(JSON, LINES, EVENT_STREAM):
         case "text/event-stream":
-            return tail(service, query, last_event_id(request) or asked.after)
+            return tail(service, query, asked.after if resumed is None else resumed)
         case "application/x-ndjson":
             return _lines(service, query, asked.after, asked.before, asked.backwards, asked.limit)
     events, head = await _log_page(service, query, asked.after, asked.before, asked.backwards, _page_limit(asked.limit))
@@ -178,14 +180,12 @@ async def read_stream(service: Service, request: Request) -> Answer:
     An unknown stream has no events. The ETag of a page is the stream's version.
     """
     stream = request.values["stream"]
-    asked = request.parameters(StreamParameters)
+    asked, resumed = request.parameters(StreamParameters), last_event_id(request)
     request.principal.check_stream(Permission.READ, stream)
     info = await service.store.stream(stream)
     match request.accepts(JSON, LINES, EVENT_STREAM):
         case "text/event-stream":
-            if asked.backwards or asked.before_version is not None or asked.limit is not None or asked.after_version:
-                raise InvalidInput("after_version, limit …", "…", "a stream of events has no end; give Last-Event-ID")
-            return tail(service, Query(stream=stream), last_event_id(request) or 0)
+            return tail(service, Query(stream=stream), resumed or 0)
         case "application/x-ndjson":
             return _stream_lines(service, stream, asked)
     headers = [header("etag", version_tag(info.version))]
@@ -204,9 +204,7 @@ async def read_stream(service: Service, request: Request) -> Answer:
 
 
 def _page_limit(limit: int | None) -> int:
-    if limit is not None and limit > HTTP_PAGE_EVENTS_MAX:
-        raise InvalidInput("limit", limit, f"expected at most {HTTP_PAGE_EVENTS_MAX} on a page; as lines there is no limit")
-    return _PAGE_LIMIT if limit is None else limit
+    return _PAGE_LIMIT if limit is None else min(limit, HTTP_PAGE_EVENTS_MAX)
 
 
 async def _log_page(

@@ -6,22 +6,23 @@ from urllib.parse import urlencode
 import msgspec
 from msgspec import Meta
 
-from hansard.limits import LONG_POLL_S_MAX, NAME_CHARS_MAX, PAGE_STREAMS_MAX
+from hansard.limits import LONG_POLL_S_MAX, PAGE_STREAMS_MAX
+from hansard.query import check_category
 from hansard.server.access.permissions import Permission
 from hansard.server.http.parameters import Bound, as_query, described, version_tag
 from hansard.server.operations import JSON, Operations
 from hansard.server.requests import Request
 from hansard.server.responses import Answer, Response, header, json_of
 from hansard.server.service import Service
-from hansard.streams import StreamInfo
-from hansard.wire.appends import Category, Position
+from hansard.streams import StreamInfo, check_stream
+from hansard.wire.appends import Category, Name, Position
 
 operation = Operations("Streams")
 
 
 class StreamsParameters(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     category: Annotated[Category, described("Only streams of this category.")] | None = None
-    after: Annotated[str, Meta(max_length=NAME_CHARS_MAX), described("Only streams whose name comes after this one.")] = ""
+    after: Annotated[Name, described("Only streams whose name comes after this one.")] | None = None
     limit: Annotated[int, Meta(ge=1, le=PAGE_STREAMS_MAX)] = 100
 
 
@@ -56,12 +57,13 @@ async def read_head(service: Service, request: Request) -> Answer:
 async def list_streams(service: Service, request: Request) -> Answer:
     """The streams, in the order of their names."""
     asked = request.parameters(StreamsParameters)
+    after = "" if asked.after is None else check_stream(asked.after)
     if asked.category is None:
         request.principal.check_all(Permission.READ)
     else:
-        request.principal.check_stream(Permission.READ, f"{asked.category}-")
+        request.principal.check_stream(Permission.READ, f"{check_category(asked.category)}-")
     found = await service.in_thread(
-        lambda: service.storage.streams(category=asked.category, after=asked.after, limit=asked.limit)
+        lambda: service.storage.streams(category=asked.category, after=after, limit=asked.limit)
     )
     following = None
     if len(found) == asked.limit:

@@ -46,8 +46,13 @@ class _Documents(msgspec.Struct):
     documents: dict[str, bytes]
 
 
+class _KeyedDocument(msgspec.Struct):
+    key: str
+    document: bytes
+
+
 class _Page(msgspec.Struct):
-    page: list[tuple[str, bytes]]
+    documents: list[_KeyedDocument]
 
 
 class _Problems(msgspec.Struct):
@@ -165,7 +170,8 @@ class RemoteStorage:
 
     def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
         asked = _encode({"collection": collection, "after": after, "limit": limit})
-        return self._got("POST", "/api/v1/documents/scan", _Page, asked).page
+        page = self._got("POST", "/api/v1/documents/scan", _Page, asked)
+        return [(one.key, one.document) for one in page.documents]
 
     @property
     def dialect(self) -> Dialect:

@@ -1,0 +1,153 @@
+"""Groups of consumers over HTTP: join, take, and finish each event by ack, nack or park."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from hansard.limits import CONSUMER_WINDOW_MAX, LEASE_S, LEASE_S_MAX, LEASE_S_MIN, LONG_POLL_S_MAX, PARTITIONS_MAX
+from hansard.server.access.permissions import Permission
+from hansard.server.operations import JSON, Operations
+from hansard.server.requests import Request
+from hansard.server.responses import OK, Answer, Response, json_of
+from hansard.server.service import Service
+from hansard.wire.appends import Position, QueryForm, query_of
+from hansard.wire.recorded import RecordedEventForm, form_of
+
+operation = Operations("Groups")
+
+_EVERYTHING = {"items": [{}]}
+
+
+class JoinForm(msgspec.Struct, forbid_unknown_fields=True):
+    """All consumers of a group give the same query and partitions. `after`: where a new group begins.
+
+    `lease_s`: how long this consumer may be silent before others have its events.
+    """
+
+    query: QueryForm = msgspec.field(default_factory=lambda: msgspec.convert(_EVERYTHING, QueryForm))
+    partitions: Annotated[int, Meta(ge=1, le=PARTITIONS_MAX)] = 16
+    after: Position | Literal["head"] = 0
+    lease_s: Annotated[float, Meta(ge=LEASE_S_MIN, le=LEASE_S_MAX)] = LEASE_S
+
+
+class Joined(msgspec.Struct):
+    consumer: str
+
+
+class TakeForm(msgspec.Struct, forbid_unknown_fields=True):
+    """Up to `limit` events; the first one is waited for."""
+
+    limit: Annotated[int, Meta(ge=1, le=CONSUMER_WINDOW_MAX)] = 16
+    wait_s: Annotated[float, Meta(ge=0, le=LONG_POLL_S_MAX)] = 0.0
+
+
+class TakenEvents(msgspec.Struct):
+    events: list[RecordedEventForm]
+
+
+Positions = Annotated[list[Position], Meta(max_length=CONSUMER_WINDOW_MAX)]
+
+
+class AckForm(msgspec.Struct, forbid_unknown_fields=True):
+    positions: Positions
+
+
+class NackForm(msgspec.Struct, forbid_unknown_fields=True):
+    """The events come again: after `delay_s`, or when the group's rule for retries says."""
+
+    positions: Positions
+    delay_s: Annotated[float, Meta(ge=0, le=LEASE_S_MAX)] | None = None
+
+
+class ParkForm(msgspec.Struct, forbid_unknown_fields=True):
+    """The events become dead letters; later ones of their streams wait behind them."""
+
+    positions: Positions
+    reason: Annotated[str, Meta(max_length=1_000)] = "parked by a consumer"
+
+
+@operation("POST", "/api/v1/groups/{group}/consumers", needs=Permission.SUBSCRIBE, body={JSON: JoinForm}, returns={201: {JSON: Joined}})
+async def join_group(service: Service, request: Request) -> Answer:
+    """Join a group: each event that matches goes to one of its consumers, until it is acked.
+
+    Order is kept within a stream. A consumer that is silent for longer than its lease loses its events to others.
+    """
+    request.sends(JSON)
+    group = request.values["group"]
+    form: JoinForm = await request.decoded(JoinForm)
+    query = query_of(form.query)
+    request.principal.check_query(Permission.SUBSCRIBE, query)
+    id = await service.in_thread(
+        lambda: service.groups.join(group, query, partitions=form.partitions, after=form.after, lease_s=form.lease_s)
+    )
+    return json_of(Joined(id), 201)
+
+
+@operation(
+    "POST",
+    "/api/v1/groups/{group}/consumers/{consumer}/take",
+    needs=Permission.SUBSCRIBE,
+    body={JSON: TakeForm},
+    returns={200: {JSON: TakenEvents}},
+)
+async def take_events(service: Service, request: Request) -> Answer:
+    """Take events whose turn it is. They are yours until you finish them, or are silent for longer than your lease."""
+    request.sends(JSON)
+    form: TakeForm = await request.decoded(TakeForm)
+    held = service.groups.of(request.values["group"], request.values["consumer"])
+    wait_s = min(form.wait_s, held.lease_s / 2)
+    events = await service.in_waiting_thread(lambda: held.take(form.limit, wait_s))
+    return Response(b'{"events":[%b]}' % b",".join([form_of(event) for event in events]))
+
+
+@operation(
+    "POST", "/api/v1/groups/{group}/consumers/{consumer}/ack", needs=Permission.SUBSCRIBE, body={JSON: AckForm}, returns={204: {}}
+)
+async def ack_events(service: Service, request: Request) -> Answer:
+    """These events are done."""
+    request.sends(JSON)
+    form: AckForm = await request.decoded(AckForm)
+    return await _finished(service, request, "ack", form.positions)
+
+
+@operation(
+    "POST", "/api/v1/groups/{group}/consumers/{consumer}/nack", needs=Permission.SUBSCRIBE, body={JSON: NackForm}, returns={204: {}}
+)
+async def nack_events(service: Service, request: Request) -> Answer:
+    """These events are to be tried again."""
+    request.sends(JSON)
+    form: NackForm = await request.decoded(NackForm)
+    return await _finished(service, request, "nack", form.positions, delay_s=form.delay_s)
+
+
+@operation(
+    "POST", "/api/v1/groups/{group}/consumers/{consumer}/park", needs=Permission.SUBSCRIBE, body={JSON: ParkForm}, returns={204: {}}
+)
+async def park_events(service: Service, request: Request) -> Answer:
+    """These events cannot be handled: they become dead letters."""
+    request.sends(JSON)
+    form: ParkForm = await request.decoded(ParkForm)
+    return await _finished(service, request, "park", form.positions, reason=form.reason)
+
+
+@operation("DELETE", "/api/v1/groups/{group}/consumers/{consumer}", needs=Permission.SUBSCRIBE, returns={204: {}})
+async def leave_group(service: Service, request: Request) -> Answer:
+    """Leave: events that are not finished go to others at once."""
+    group, consumer = request.values["group"], request.values["consumer"]
+    await service.in_thread(service.groups.leave, group, consumer)
+    return OK
+
+
+async def _finished(
+    service: Service,
+    request: Request,
+    verb: Literal["ack", "nack", "park"],
+    positions: list[int],
+    *,
+    delay_s: float | None = None,
+    reason: str = "",
+) -> Answer:
+    held = service.groups.of(request.values["group"], request.values["consumer"])
+    await service.in_thread(lambda: held.finish(verb, positions, delay_s=delay_s, reason=reason))
+    return OK
