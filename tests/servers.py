@@ -2,24 +2,23 @@
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-from hansard.server.access.permissions import LOCAL
 from hansard.server.interface import OPERATIONS
 from hansard.server.serving import Serving, listen, serve
 from hansard.server.settings import Settings
+from hansard.server.starting import gate_of
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Storage
 
 
 @contextmanager
-def served(
-    storage: Storage, settings: Settings | None = None, authenticate: Callable[[Any], Any] = lambda request: LOCAL
-) -> Iterator[str]:
+def served(storage: Storage, settings: Settings | None = None) -> Iterator[str]:
     """The URL of a server of this storage, which it closes at the end."""
+    settings = settings or Settings()
+    gate, _ = gate_of(storage, settings)
     listening = listen("127.0.0.1", 0)
     url = f"http://127.0.0.1:{listening.getsockname()[1]}"
     started, running = threading.Event(), []
@@ -29,9 +28,7 @@ def served(
         started.set()
 
     def run() -> None:
-        main = serve(
-            storage, settings or Settings(), OPERATIONS, authenticate, listening=listening, on_started=on_started
-        )
+        main = serve(storage, settings, OPERATIONS, gate, listening=listening, on_started=on_started)
         try:
             asyncio.run(main)
         finally:

@@ -18,10 +18,10 @@ FLOORS = [
     {"storage.port", "storage.clock", "storage.tags"},
     {"storage.group_commit", "storage.paths", "storage.checking"},
     {"storage.conditions"},
-    {"storage.memory", "storage.sqlite", "storage.postgres"},
+    {"storage.memory", "storage.sqlite", "storage.postgres", "storage.remote"},
     {"storage.opening"},
     {"migrating"},
-    {"handlers", "subscriptions.tail"},
+    {"handlers", "subscriptions.tail", "async_appends"},
     {"subscriptions.drivers"},
     {"subscriptions.async_drivers"},
     {"causation"},
@@ -46,6 +46,7 @@ FLOORS = [
     {"store"},
     {"aio"},
     {"interchange", "testing"},
+    {"server"},
     {"cli"},
 ]
 """From the ground up. A module may import what stands on a floor below it, or beside it in its own folder."""
@@ -54,9 +55,14 @@ _ENGINES = "engines share consistency.py and the files beside port.py, not each 
 FORBIDDEN = {
     "cli": ({"storage"}, "go through hansard.store: a room never reaches into an engine"),
     "interchange": ({"storage"}, "go through hansard.store: a room never reaches into an engine"),
-    "storage.sqlite": ({"storage.memory", "storage.postgres"}, _ENGINES),
-    "storage.memory": ({"storage.sqlite", "storage.postgres"}, _ENGINES),
-    "storage.postgres": ({"storage.memory", "storage.sqlite"}, _ENGINES),
+    "server": (
+        {"storage.memory", "storage.sqlite", "storage.postgres", "storage.remote", "cli", "interchange", "testing"},
+        "serve the port: storage/port.py and opening.py are all that a server knows of engines",
+    ),
+    "storage.sqlite": ({"storage.memory", "storage.postgres", "storage.remote"}, _ENGINES),
+    "storage.memory": ({"storage.sqlite", "storage.postgres", "storage.remote"}, _ENGINES),
+    "storage.postgres": ({"storage.memory", "storage.sqlite", "storage.remote"}, _ENGINES),
+    "storage.remote": ({"storage.memory", "storage.sqlite", "storage.postgres", "server"}, _ENGINES),
 }
 FOREIGN = {
     "click": ("cli",),
@@ -64,7 +70,10 @@ FOREIGN = {
     "sqlite3": ("storage.sqlite",),
     "psycopg": ("storage.postgres",),
     "psycopg_pool": ("storage.postgres",),
-    "uuid_utils": ("events", "interchange", "processors.membership"),
+    "uvicorn": ("server.serving",),
+    "uvloop": ("server.serving",),
+    "jwt": ("server.access.tokens",),
+    "uuid_utils": ("events", "interchange", "processors.membership", "server"),
     "msgspec": ("",),
     "pytest": ("testing",),
     "hypothesis": ("testing",),

@@ -14,11 +14,13 @@ from hansard.cli.copy import copy
 from hansard.cli.dead_letters import dead_letters
 from hansard.cli.demo import demo
 from hansard.cli.importing import export, import_
+from hansard.cli.keys import keys
 from hansard.cli.migrate import migrate
 from hansard.cli.projections import projections
 from hansard.cli.read import read, tail
 from hansard.cli.readers import readers
 from hansard.cli.run import run as run_
+from hansard.cli.serve import config, serve, ui
 from hansard.cli.streams import stats, streams
 from hansard.cli.timers import timers
 from hansard.errors import HansardError
@@ -37,14 +39,15 @@ _EPILOG = (
 def hansard(debug: bool) -> None:
     """The event store for Python: store events, read them back in order, react when one has been stored.
 
-    STORE is the path of a store's file, or postgresql://host/database?log=NAME. On a terminal results are tables, in a pipe
+    STORE is the path of a store's file, postgresql://host/database?log=NAME, or
+    http://host:port of a server. On a terminal results are tables, in a pipe
     JSON lines (--json or --table decide).
     """
 
 
 COMMANDS = (
     demo, append, read, tail, streams, stats, import_, export, copy, check, backup, migrate, bench,
-    run_, readers, projections, dead_letters, timers,
+    run_, readers, projections, dead_letters, timers, serve, ui, keys, config,
 )  # fmt: skip
 for command in COMMANDS:
     hansard.add_command(command)

@@ -6,8 +6,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from hansard.errors import HansardError, StorageFailed, StoreBusy
+from hansard.errors import HansardError, NotAuthenticated, StorageFailed, StoreBusy
 from hansard.limits import REQUESTS_MAX
+from hansard.server.access.permissions import NOBODY
+from hansard.server.access.rates import Rates
 from hansard.server.operations import Operation, Routes
 from hansard.server.requests import Disconnected, Request
 from hansard.server.responses import Answer, Response, Stream, problem_response
@@ -15,7 +17,6 @@ from hansard.server.service import Service
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
-Authenticate = Callable[[Request], Any]
 
 log = logging.getLogger("hansard.server")
 
@@ -23,12 +24,13 @@ _PLAIN = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store
 
 
 class App:
-    """Serves one Service. `authenticate` says who asks, or raises."""
+    """Serves one Service."""
 
-    def __init__(self, service: Service, operations: Iterable[Operation], authenticate: Authenticate) -> None:
+    def __init__(self, service: Service, operations: Iterable[Operation]) -> None:
         self.service = service
         self._routes = Routes(operations)
-        self._authenticate = authenticate
+        rate = service.settings.rate_per_s
+        self._rates = None if rate is None else Rates(rate)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -51,11 +53,16 @@ class App:
         try:
             if self.service.requests_under_way > REQUESTS_MAX:
                 raise StoreBusy(f"{REQUESTS_MAX} requests are under way already; come again")
-            request.principal = self._authenticate(request)
+            principal = self.service.gate.principal(request)
             operation, request.values = self._routes.find(request.method, request.segments)
             request.operation = operation
+            if self._rates is not None:
+                self._rates.check(request.client if principal is None else principal.name)
             if operation.needs is not None:
-                request.principal.check(operation.needs)
+                if principal is None:
+                    raise NotAuthenticated("give a key or token: Authorization: Bearer …")
+                principal.check(operation.needs)
+            request.principal = principal or NOBODY
             return await operation.handler(self.service, request)
         except HansardError as error:
             return problem_response(error)

@@ -184,7 +184,9 @@ def _content(media: Media, shapes: _Shapes) -> dict[str, Any]:
     """Of lines, the schema tells one line, as `itemSchema` of OpenAPI 3.2 does."""
     content: dict[str, Any] = {}
     for name, kind in media.items():
-        content[name] = {"schema": {"type": "string"}, "x-line": shapes.of(kind)} if name == LINES else {"schema": shapes.of(kind)}
+        content[name] = (
+            {"schema": {"type": "string"}, "x-line": shapes.of(kind)} if name == LINES else {"schema": shapes.of(kind)}
+        )
     return content
 
 

@@ -92,6 +92,13 @@ class Request:
         self.header("")
         return list(self._headers or ())
 
+    def cookie(self, name: str) -> str | None:
+        for part in (self.header("cookie") or "").split(";"):
+            key, _, value = part.strip().partition("=")
+            if key == name:
+                return value
+        return None
+
     @property
     def client(self) -> str:
         """The address at the other end."""

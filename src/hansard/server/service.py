@@ -10,6 +10,7 @@ from hansard.aio import AsyncStore
 from hansard.async_appends import AsyncAppends
 from hansard.events import RecordedEvent
 from hansard.limits import READERS_MAX, SHARED_EVENTS_MAX, WAITING_THREADS_MAX
+from hansard.server.access.gate import Gate
 from hansard.server.groups import HeldConsumers
 from hansard.server.requests import HeldBytes
 from hansard.server.settings import Settings
@@ -22,8 +23,9 @@ _T = TypeVar("_T")
 
 
 class Service:
-    def __init__(self, storage: Storage, settings: Settings) -> None:
+    def __init__(self, storage: Storage, settings: Settings, gate: Gate) -> None:
         self.storage = storage
+        self.gate = gate
         self.settings = settings
         self.store = AsyncStore(storage)
         self.held = HeldBytes()

@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hansard.errors import OpenFailed
 from hansard.limits import KEEP_ALIVE_S, REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_S
+from hansard.server.access.gate import Gate
 from hansard.server.app import App
 from hansard.server.operations import Operation
 from hansard.server.service import Service
@@ -92,16 +93,16 @@ async def serve(
     storage: Storage,
     settings: Settings,
     operations: list[Operation],
-    authenticate: Callable[[Any], Any],
+    gate: Gate,
     *,
     listening: socket.socket,
     on_started: Callable[[Serving], None] = lambda serving: None,
 ) -> None:
     """Until it is told to stop (SIGINT, SIGTERM, or `should_exit`). Closes the store."""
-    service = Service(storage, settings)
+    service = Service(storage, settings, gate)
     try:
         config = uvicorn.Config(
-            App(service, operations, authenticate),
+            App(service, operations),
             http=Protocol,
             ws="none",
             lifespan="off",

@@ -113,5 +113,8 @@ def grants_of(texts: Iterable[str]) -> tuple[Grant, ...]:
 LOCAL = Principal("local", (Grant(Permission.ADMIN),), is_local=True)
 """Anybody who reaches a server that asks for no authentication, which then listens on this machine only."""
 
+NOBODY = Principal("nobody", ())
+"""Somebody who has not said who they are, where they need not."""
+
 LOCAL_READER = Principal("local", (Grant(Permission.READ),), is_local=True)
 """The same for a store that was opened read-only."""

@@ -33,9 +33,7 @@ async def events(request: Request) -> list[Event]:
 
 
 def _structured(members: dict[str, msgspec.Raw]) -> Event:
-    attributes = {
-        name: decoded_json(bytes(raw), Any) for name, raw in members.items() if name not in {"data", "data_base64"}
-    }
+    attributes = {name: decoded_json(bytes(raw), Any) for name, raw in members.items() if name not in {"data", "data_base64"}}
     if "data" in members and "data_base64" in members:
         raise InvalidInput("data_base64", "…", "give data or data_base64, not both")
     if "data_base64" in members:

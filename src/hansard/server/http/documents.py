@@ -56,7 +56,9 @@ class TransactionAnswer(msgspec.Struct):
     results: list[dict[str, Any]]
 
 
-@operation("POST", "/api/v1/documents/get", needs=Permission.SUBSCRIBE, body={JSON: KeysForm}, returns={200: {JSON: FoundDocuments}})
+@operation(
+    "POST", "/api/v1/documents/get", needs=Permission.SUBSCRIBE, body={JSON: KeysForm}, returns={200: {JSON: FoundDocuments}}
+)
 async def get_documents(service: Service, request: Request) -> Answer:
     """The documents of some keys of a collection. Unknown keys are left out."""
     request.sends(JSON)
@@ -65,7 +67,9 @@ async def get_documents(service: Service, request: Request) -> Answer:
     return json_of(FoundDocuments(await service.in_thread(service.storage.get, shared(asked.collection), asked.keys)))
 
 
-@operation("POST", "/api/v1/documents/scan", needs=Permission.SUBSCRIBE, body={JSON: ScanForm}, returns={200: {JSON: DocumentsPage}})
+@operation(
+    "POST", "/api/v1/documents/scan", needs=Permission.SUBSCRIBE, body={JSON: ScanForm}, returns={200: {JSON: DocumentsPage}}
+)
 async def scan_documents(service: Service, request: Request) -> Answer:
     """The documents of a collection, in the order of their keys."""
     request.sends(JSON)
@@ -76,7 +80,9 @@ async def scan_documents(service: Service, request: Request) -> Answer:
     return json_of(DocumentsPage([KeyedDocument(key, document) for key, document in page]))
 
 
-@operation("POST", "/api/v1/transactions", needs=Permission.SUBSCRIBE, body={JSON: StepsForm}, returns={200: {JSON: TransactionAnswer}})
+@operation(
+    "POST", "/api/v1/transactions", needs=Permission.SUBSCRIBE, body={JSON: StepsForm}, returns={200: {JSON: TransactionAnswer}}
+)
 async def begin_transaction(service: Service, request: Request) -> Answer:
     """Begin a transaction over documents and the log, and do its first steps.
 
@@ -88,7 +94,11 @@ async def begin_transaction(service: Service, request: Request) -> Answer:
 
 
 @operation(
-    "POST", "/api/v1/transactions/{id}", needs=Permission.SUBSCRIBE, body={JSON: StepsForm}, returns={200: {JSON: TransactionAnswer}}
+    "POST",
+    "/api/v1/transactions/{id}",
+    needs=Permission.SUBSCRIBE,
+    body={JSON: StepsForm},
+    returns={200: {JSON: TransactionAnswer}},
 )
 async def go_on_with_transaction(service: Service, request: Request) -> Answer:
     """More steps of a transaction, or its end."""

@@ -67,7 +67,9 @@ class ParkForm(msgspec.Struct, forbid_unknown_fields=True):
     reason: Annotated[str, Meta(max_length=1_000)] = "parked by a consumer"
 
 
-@operation("POST", "/api/v1/groups/{group}/consumers", needs=Permission.SUBSCRIBE, body={JSON: JoinForm}, returns={201: {JSON: Joined}})
+@operation(
+    "POST", "/api/v1/groups/{group}/consumers", needs=Permission.SUBSCRIBE, body={JSON: JoinForm}, returns={201: {JSON: Joined}}
+)
 async def join_group(service: Service, request: Request) -> Answer:
     """Join a group: each event that matches goes to one of its consumers, until it is acked.
 
@@ -112,7 +114,11 @@ async def ack_events(service: Service, request: Request) -> Answer:
 
 
 @operation(
-    "POST", "/api/v1/groups/{group}/consumers/{consumer}/nack", needs=Permission.SUBSCRIBE, body={JSON: NackForm}, returns={204: {}}
+    "POST",
+    "/api/v1/groups/{group}/consumers/{consumer}/nack",
+    needs=Permission.SUBSCRIBE,
+    body={JSON: NackForm},
+    returns={204: {}},
 )
 async def nack_events(service: Service, request: Request) -> Answer:
     """These events are to be tried again."""
@@ -122,7 +128,11 @@ async def nack_events(service: Service, request: Request) -> Answer:
 
 
 @operation(
-    "POST", "/api/v1/groups/{group}/consumers/{consumer}/park", needs=Permission.SUBSCRIBE, body={JSON: ParkForm}, returns={204: {}}
+    "POST",
+    "/api/v1/groups/{group}/consumers/{consumer}/park",
+    needs=Permission.SUBSCRIBE,
+    body={JSON: ParkForm},
+    returns={204: {}},
 )
 async def park_events(service: Service, request: Request) -> Answer:
     """These events cannot be handled: they become dead letters."""

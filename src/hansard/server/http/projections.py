@@ -92,7 +92,11 @@ async def read_projection(service: Service, request: Request) -> Answer:
 
 
 @operation(
-    "POST", "/api/v1/projections/{name}/rebuild", needs=Permission.ADMIN, body={JSON: RebuildForm}, returns={200: {JSON: BuildLabel}}
+    "POST",
+    "/api/v1/projections/{name}/rebuild",
+    needs=Permission.ADMIN,
+    body={JSON: RebuildForm},
+    returns={200: {JSON: BuildLabel}},
 )
 async def rebuild_projection(service: Service, request: Request) -> Answer:
     """Begin a new build beside the one that is read.

@@ -144,7 +144,11 @@ async def list_dead_letters(service: Service, request: Request) -> Answer:
 
 
 @operation(
-    "POST", "/api/v1/readers/{name}/dead-letters/retry", needs=Permission.ADMIN, body={JSON: RetryForm}, returns={200: {JSON: Count}}
+    "POST",
+    "/api/v1/readers/{name}/dead-letters/retry",
+    needs=Permission.ADMIN,
+    body={JSON: RetryForm},
+    returns={200: {JSON: Count}},
 )
 async def retry_dead_letters(service: Service, request: Request) -> Answer:
     """Ask whoever runs it to handle letters again, in order. Returns the number of sequences."""

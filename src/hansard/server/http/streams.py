@@ -62,9 +62,7 @@ async def list_streams(service: Service, request: Request) -> Answer:
         request.principal.check_all(Permission.READ)
     else:
         request.principal.check_stream(Permission.READ, f"{check_category(asked.category)}-")
-    found = await service.in_thread(
-        lambda: service.storage.streams(category=asked.category, after=after, limit=asked.limit)
-    )
+    found = await service.in_thread(lambda: service.storage.streams(category=asked.category, after=after, limit=asked.limit))
     following = None
     if len(found) == asked.limit:
         pairs = as_query({"category": asked.category, "after": found[-1].name, "limit": asked.limit})

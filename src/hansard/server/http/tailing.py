@@ -22,7 +22,7 @@ def tail(service: Service, query: Query, after: int) -> Stream:
         await write(GOODBYE)
 
         async def tell_caught_up(position: int) -> None:
-            await write(b"event: caught-up\nid: %d\ndata: {\"position\":%d}\n\n" % (position, position))
+            await write(b'event: caught-up\nid: %d\ndata: {"position":%d}\n\n' % (position, position))
 
         async def tell_idle(position: int) -> None:
             await write(b": heartbeat\nid: %d\n\n" % position)

@@ -79,7 +79,9 @@ class Connections:
             except (OSError, HTTPException) as error:
                 self.check_open()
                 if not may_repeat:
-                    raise OutcomeUnknown(f"{self._address.shown}: the connection was lost ({_said(error)}) before an answer") from error
+                    raise OutcomeUnknown(
+                        f"{self._address.shown}: the connection was lost ({_said(error)}) before an answer"
+                    ) from error
                 was_sent, failed = True, error
             else:
                 if status < 300:
@@ -94,9 +96,7 @@ class Connections:
             tries += 1
             time.sleep(pause_s)
 
-    def _once(
-        self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], wait_s: float
-    ) -> tuple[int, bytes]:
+    def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], wait_s: float) -> tuple[int, bytes]:
         connection, is_fresh = self._take()
         try:
             response = self._sent(connection, method, path, body, headers, wait_s, is_fresh=is_fresh)

@@ -245,5 +245,3 @@ class RemoteStorage:
             return msgspec.json.decode(body, type=kind)
         except msgspec.MsgspecError as error:
             raise StorageFailed(f"{self._address.shown}: not a Hansard server's answer: {error}") from error
-
-

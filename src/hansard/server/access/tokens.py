@@ -1,0 +1,82 @@
+"""JSON Web Tokens (RFC 7519), signed by keys of a JWKS (RFC 7517). PyJWT checks them; this module says what they must hold."""
+
+import json
+import time
+from typing import Any, Final
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import jwt
+
+from hansard.errors import HansardError, InvalidInput, NotAuthenticated, OpenFailed
+from hansard.server.access.permissions import Principal, grants_of
+
+_ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+"""Asymmetric ones only: with a public key set nobody but the issuer can sign."""
+_REFRESH_S: Final = 300.0
+_FETCH_S: Final = 5.0
+_LEEWAY_S: Final = 30
+_JWKS_BYTES_MAX: Final = 1_000_000
+
+
+class Tokens:
+    """Tokens of one issuer. Claims: `sub` is the name; `scope` (or `permissions`) says what is allowed, such as
+    "read append:order*". `exp` and `aud` must be there; `refresh` is to be called in a thread."""
+
+    def __init__(self, jwks: str, *, audience: str, issuer: str | None) -> None:
+        if not audience:
+            raise InvalidInput("jwt_audience", audience, "a token must be meant for this server: name its audience")
+        self._jwks = jwks
+        self._audience = audience
+        self._issuer = issuer
+        self._keys: dict[str | None, jwt.PyJWK] = {}
+        self._refreshed_s = float("-inf")
+
+    @property
+    def is_old(self) -> bool:
+        return time.monotonic() - self._refreshed_s > _REFRESH_S
+
+    def refresh(self) -> None:
+        """Raises OpenFailed if the key set cannot be read."""
+        try:
+            key_set = jwt.PyJWKSet.from_dict(json.loads(self._read()))
+        except (OSError, URLError, ValueError, jwt.PyJWTError) as error:
+            raise OpenFailed(f"{self._jwks}: not a key set that can be read: {error}") from error
+        self._keys = {key.key_id: key for key in key_set.keys}
+        self._refreshed_s = time.monotonic()
+
+    def _read(self) -> bytes:
+        if self._jwks.startswith(("https://", "http://")):
+            with urlopen(self._jwks, timeout=_FETCH_S) as response:  # noqa: S310  # the scheme was looked at
+                return bytes(response.read(_JWKS_BYTES_MAX))
+        with open(self._jwks, "rb") as file:
+            return file.read(_JWKS_BYTES_MAX)
+
+    def principal(self, text: str) -> Principal:
+        """Whom a token names. Raises NotAuthenticated, which says what is wrong with it."""
+        try:
+            claims = self._claims(text)
+            return Principal(str(claims["sub"]), grants_of(_scopes(claims)))
+        except (jwt.PyJWTError, KeyError, HansardError) as error:
+            raise NotAuthenticated(f"the token is not accepted: {error}") from None
+
+    def _claims(self, text: str) -> dict[str, Any]:
+        key_id = jwt.get_unverified_header(text).get("kid")
+        key = self._keys.get(key_id) or (next(iter(self._keys.values())) if key_id is None and len(self._keys) == 1 else None)
+        if key is None:
+            raise NotAuthenticated("it is signed with a key that the key set does not have")
+        claims: dict[str, Any] = jwt.decode(
+            text,
+            key,
+            algorithms=_ALGORITHMS,
+            audience=self._audience,
+            issuer=self._issuer,
+            leeway=_LEEWAY_S,
+            options={"require": ["exp", "aud", "sub"]},
+        )
+        return claims
+
+
+def _scopes(claims: dict[str, Any]) -> list[str]:
+    given = claims.get("permissions", claims.get("scope", ""))
+    return [str(item) for item in given] if isinstance(given, list) else str(given).split()
