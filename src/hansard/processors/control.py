@@ -22,6 +22,7 @@ from hansard.processors.documents import (
     partitions_of,
     query_of_document,
 )
+from hansard.query import Query
 from hansard.storage.port import Storage, StorageTransaction
 from hansard.streams import check_bound, check_timeout
 
@@ -133,6 +134,11 @@ class ReaderControl:
         return _status(self._storage, self._document())
 
     @property
+    def query(self) -> Query:
+        """Which events it asks for."""
+        return query_of_document(self._document().query)
+
+    @property
     def dead_letters(self) -> DeadLetters:
         return DeadLetters(self._storage, self.name)
 
@@ -197,7 +203,7 @@ class ReaderControl:
         """
         check_bound("position", position)
         deadline, pause_s = time.monotonic() + check_timeout(timeout_s), _FIRST_LOOK_S
-        query = query_of_document(self._document().query)
+        query = self.query
         while (reached := self._checkpoint()) < position:
             if not self._storage.read(query, after=reached, before=position + 1, backwards=False, limit=1):
                 return  # nothing of what it reads lies between

@@ -14,12 +14,14 @@ from hansard.server.operations import Operation, Routes
 from hansard.server.requests import Disconnected, Request
 from hansard.server.responses import Answer, Response, Stream, problem_response
 from hansard.server.service import Service
+from hansard.server.ui.pages import error_page
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 log = logging.getLogger("hansard.server")
 
+_FOR_PROGRAMS = ("/api/", "/health/", "/openapi.json", "/metrics")
 _PLAIN = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
@@ -65,7 +67,7 @@ class App:
             request.principal = principal or NOBODY
             return await operation.handler(self.service, request)
         except HansardError as error:
-            return problem_response(error)
+            return error_page(request, error) if _is_page(request) else problem_response(error)
         except (Disconnected, asyncio.CancelledError):
             raise
         except Exception:
@@ -115,6 +117,11 @@ class App:
 
     def _note(self, request: Request, seconds: float) -> None:
         """For logs and metrics."""
+
+
+def _is_page(request: Request) -> bool:
+    """Whether a browser asks for a page: it is told in one, too, what went wrong."""
+    return not request.path.startswith(_FOR_PROGRAMS) and "text/html" in (request.header("accept") or "")
 
 
 def _unexpected() -> HansardError:

@@ -52,6 +52,7 @@ PROBLEM_SCHEMA: Final[dict[str, Any]] = {
 
 
 def document(operations: Sequence[Operation]) -> dict[str, Any]:
+    operations = [operation for operation in operations if operation.tag != "Pages"]
     shapes = _Shapes(operations)
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:

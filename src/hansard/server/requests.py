@@ -92,6 +92,12 @@ class Request:
         self.header("")
         return list(self._headers or ())
 
+    @property
+    def local_path(self) -> str:
+        """The path as it was sent, percent-encoded."""
+        path: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
+        return path.decode("latin-1")
+
     def cookie(self, name: str) -> str | None:
         for part in (self.header("cookie") or "").split(";"):
             key, _, value = part.strip().partition("=")

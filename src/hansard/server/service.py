@@ -1,8 +1,9 @@
 """What the operations work on: one store, with what the server keeps around it. Made inside the event loop that serves it."""
 
 import asyncio
+import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -10,6 +11,7 @@ from hansard.aio import AsyncStore
 from hansard.async_appends import AsyncAppends
 from hansard.events import RecordedEvent
 from hansard.limits import READERS_MAX, SHARED_EVENTS_MAX, WAITING_THREADS_MAX
+from hansard.projections.definition import Projection
 from hansard.server.access.gate import Gate
 from hansard.server.groups import HeldConsumers
 from hansard.server.requests import HeldBytes
@@ -23,7 +25,9 @@ _T = TypeVar("_T")
 
 
 class Service:
-    def __init__(self, storage: Storage, settings: Settings, gate: Gate) -> None:
+    def __init__(self, storage: Storage, settings: Settings, gate: Gate, projections: Sequence[Projection] = ()) -> None:
+        self.begun_s = time.monotonic()
+        self.projections = {projection.name: projection for projection in projections}
         self.storage = storage
         self.gate = gate
         self.settings = settings

@@ -19,7 +19,7 @@ class Gate:
     def __init__(self, settings: Settings, keys: Keys | None, tokens: Tokens | None, sessions: Sessions) -> None:
         self._keys = keys
         self._tokens = tokens
-        self._sessions = sessions
+        self.sessions = sessions
         self._anybody = LOCAL_READER if settings.read_only else LOCAL
         self._asks = keys is not None or tokens is not None
         self._hosts = {host.lower() for host in settings.allowed_hosts}
@@ -35,7 +35,7 @@ class Gate:
         header = request.header("authorization")
         if header is not None:
             return self._bearer(header)
-        key = self._sessions.key(request.cookie(COOKIE))
+        key = self.sessions.key(request.cookie(COOKIE))
         try:
             return None if key is None else self.bearer(key)
         except NotAuthenticated:  # it was revoked, or has expired

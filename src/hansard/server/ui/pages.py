@@ -1,0 +1,170 @@
+"""How a page is made: its template, its headers, its forms. Each module beside this one holds the pages of one thing."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import parse_qsl, quote, urlencode
+
+import msgspec
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from hansard import __version__
+from hansard.errors import HansardError, InvalidInput, NotAuthenticated
+from hansard.outcomes import OUTCOMES
+from hansard.server.access.permissions import NOBODY, Permission
+from hansard.server.operations import Operations
+from hansard.server.requests import Request, converted
+from hansard.server.responses import Header, Response, header
+from hansard.wire.problems import title_of
+from hansard.wire.recorded import time_text
+
+HTML: Final = "text/html; charset=utf-8"
+TAG: Final = "Pages"
+_FORM_BYTES_MAX: Final = 64 * 1024
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS: Final[tuple[Header, ...]] = (
+    (b"content-security-policy", _POLICY.encode()),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"same-origin"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+)
+_NAVIGATION: Final = (
+    ("/", "Log"),
+    ("/streams", "Streams"),
+    ("/charts", "Charts"),
+    ("/projections", "Projections"),
+    ("/readers", "Readers"),
+    ("/timers", "Timers"),
+    ("/health", "Health"),
+    ("/reference", "API"),
+)
+
+
+def pages() -> Operations:
+    return Operations(TAG)
+
+
+def page(request: Request, template: str, *, status: int = 200, headers: Sequence[Header] = (), **values: Any) -> Response:
+    principal = getattr(request, "principal", NOBODY)
+    body = _environment.get_template(template).render(
+        navigation=_NAVIGATION,
+        path=request.path,
+        who=principal,
+        may_change=principal.may(Permission.ADMIN),
+        hansard_version=__version__,
+        **values,
+    )
+    return Response(body.encode(), status, HTML, [*HEADERS, *headers])
+
+
+def error_page(request: Request, error: HansardError) -> Response:
+    if isinstance(error, NotAuthenticated) and request.method == "GET":
+        return see_other(f"/login?{urlencode({'next': local_path(request)})}")
+    status = OUTCOMES[error.code].http_status
+    return page(request, "error.html", status=status, error=error, title=title_of(type(error)), status_code=status)
+
+
+def see_other(path: str, headers: Sequence[Header] = ()) -> Response:
+    """After a change: the browser asks for the page that shows it."""
+    return Response(b"", 303, None, [header("location", path), *headers, *HEADERS])
+
+
+def local_path(request: Request) -> str:
+    query = request.query_string
+    return request.local_path + (f"?{query}" if query else "")
+
+
+class Form(msgspec.Struct, frozen=True):
+    """What a form has sent."""
+
+    values: dict[str, str]
+
+    def get(self, name: str) -> str | None:
+        """None for a field that is missing or empty."""
+        return self.values.get(name) or None
+
+    def must(self, name: str) -> str:
+        if not (value := self.get(name)):
+            raise InvalidInput(name, value, "expected a value")
+        return value
+
+
+async def form_of(request: Request) -> Form:
+    request.sends("application/x-www-form-urlencoded")
+    text = await request.body(_FORM_BYTES_MAX)
+    try:
+        return Form(dict(parse_qsl(text.decode(), keep_blank_values=True, errors="strict")))
+    except (UnicodeDecodeError, ValueError):
+        raise InvalidInput("form", text[:100], "expected UTF-8, percent-encoded") from None
+
+
+def number_of(field: str, text: str | None) -> int | None:
+    """A whole number that somebody has typed; None for an empty field."""
+    if not text:
+        return None
+
+    class _Number(msgspec.Struct):
+        value: int
+
+    try:
+        return converted({"value": text.strip().replace(",", "")}, _Number, strict=False).value
+    except InvalidInput:
+        raise InvalidInput(field, text, "expected a whole number") from None
+
+
+# What templates call
+
+
+def _short_time(timestamp_us: int) -> str:
+    return time_text(timestamp_us)[:23].replace("T", " ")
+
+
+def _link(path: str, **values: Any) -> str:
+    pairs = [(name, str(value)) for name, value in values.items() if value not in (None, "")]
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
+
+
+def _count(number: float) -> str:
+    return f"{number:,.0f}"
+
+
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return "unknown"
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _ago(timestamp_us: int) -> str:
+    return f"{_duration(max(0.0, datetime.now(UTC).timestamp() - timestamp_us / 1e6))} ago"
+
+
+def _bytes(count: int) -> str:
+    return f"{count:,} bytes" if count < 10_000 else f"{count / 1024:,.1f} KiB"
+
+
+_environment = Environment(
+    loader=PackageLoader("hansard.server.ui"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_environment.filters |= {
+    "time": _short_time,
+    "segment": _segment,
+    "count": _count,
+    "duration": _duration,
+    "ago": _ago,
+    "bytes": _bytes,
+}
+_environment.globals["link"] = _link

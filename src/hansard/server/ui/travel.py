@@ -1,0 +1,135 @@
+"""Time travel: the state of a stream after each of its events, what the event changed, and which event set each field last."""
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta
+
+from hansard.errors import InvalidInput
+from hansard.events import RecordedEvent
+from hansard.projections.definition import Projection
+from hansard.projections.live import fold_all, fold_into
+from hansard.server.access.permissions import Permission
+from hansard.server.operations import HTML
+from hansard.server.requests import Request
+from hansard.server.responses import Answer
+from hansard.server.service import Service
+from hansard.server.ui.pages import number_of, page, pages
+
+operation = pages()
+
+_EVENTS_MAX: Final = 20_000
+_FIELDS_MAX: Final = 500
+_NOTHING: Final = object()
+
+
+class TravelAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    stream: Annotated[str, Meta(min_length=1)]
+    version: str = ""
+    by: str = ""
+
+
+class Field(msgspec.Struct, frozen=True):
+    """One field of a state: its value before and after the event, and the event that set it last."""
+
+    path: str
+    value: Any
+    before: Any
+    change: str
+    version: int
+    position: int
+    type: str
+
+
+class Travelled(msgspec.Struct, frozen=True):
+    """The state after an event. `is_cut`: earlier events, beyond a bound, were left out."""
+
+    event: RecordedEvent | None
+    state: Any
+    fields: list[Field]
+
+
+@operation("GET", "/travel", needs=Permission.READ, parameters=TravelAsked, returns={200: {HTML: None}})
+async def travel(service: Service, request: Request) -> Answer:
+    """Time travel through a stream."""
+    asked = request.parameters(TravelAsked)
+    request.principal.check_stream(Permission.READ, asked.stream)
+    projection = service.projections.get(asked.by) if asked.by else None
+    if asked.by and projection is None:
+        known = ", ".join(service.projections) or "none; start the server with --app"
+        raise InvalidInput("by", asked.by, f"there is no projection of this name here; known are {known}")
+    info = await service.store.stream(asked.stream)
+    version = number_of("version", asked.version)
+    version = info.version if version is None else max(0, min(version, info.version))
+    if version > _EVENTS_MAX:
+        raise InvalidInput("version", version, f"a state is folded from at most {_EVENTS_MAX} events here")
+    events = [event async for event in service.store.read_stream(asked.stream, limit=version)] if version else []
+    travelled = await service.in_thread(after_all, events, projection)
+    return page(
+        request,
+        "travel.html",
+        asked=asked,
+        info=info,
+        version=version,
+        travelled=travelled,
+        shown=travelled.fields[:_FIELDS_MAX],
+        projections=sorted(service.projections),
+    )
+
+
+def after_all(events: list[RecordedEvent], projection: Projection | None) -> Travelled:
+    """The state after these events of one stream, with the history of its fields."""
+    set_by: dict[str, RecordedEvent] = {}
+    before: dict[str, Any] = {}
+    now: dict[str, Any] = {}
+    state: Any = {}
+    states = {} if projection is None else fold_all(projection, [])
+    for event in events:
+        if projection is None:
+            state = merged(state, event)
+        elif projection.events.matches(event, event.stream):
+            fold_into(projection, states, event)
+            state = next(iter(states.values())) if len(states) == 1 else dict(states)
+        before, now = now, flat(state)
+        for path in {*before, *now}:
+            if before.get(path, _NOTHING) != now.get(path, _NOTHING):
+                set_by[path] = event
+    event = events[-1] if events else None
+    return Travelled(event, state, [_field(path, before, now, set_by[path]) for path in sorted({*before, *now}) if path in set_by])
+
+
+def _field(path: str, before: dict[str, Any], now: dict[str, Any], by: RecordedEvent) -> Field:
+    was, value = before.get(path, _NOTHING), now.get(path, _NOTHING)
+    change = "added" if was is _NOTHING else "removed" if value is _NOTHING else "changed" if was != value else ""
+    return Field(
+        path,
+        None if value is _NOTHING else value,
+        None if was is _NOTHING else was,
+        change,
+        by.version or 0,
+        by.position,
+        by.type,
+    )
+
+
+def merged(state: Any, event: RecordedEvent) -> Any:
+    """The generic fold: objects are merged, field by field, the later value wins; other data stands under the event's type."""
+    data = event.data
+    return _merged(state, data if isinstance(data, dict) else {event.type: data})
+
+
+def _merged(old: Any, new: Any) -> Any:
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        return new
+    return {**old, **{name: _merged(old[name], value) if name in old else value for name, value in new.items()}}
+
+
+def flat(value: Any, path: str = "") -> dict[str, Any]:
+    """Fields by their paths, such as address.city or lines[0].sku. Empty objects and lists are fields, too."""
+    if isinstance(value, dict) and value:
+        parts = [flat(item, f"{path}.{name}" if path else str(name)) for name, item in value.items()]
+    elif isinstance(value, list | tuple) and value:
+        parts = [flat(item, f"{path}[{number}]") for number, item in enumerate(value)]
+    else:
+        return {path: value} if path else {}
+    return {name: item for part in parts for name, item in part.items()}
