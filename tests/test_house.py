@@ -73,6 +73,8 @@ FOREIGN = {
     "uvicorn": ("server.serving",),
     "uvloop": ("server.serving",),
     "jwt": ("server.access.tokens",),
+    "jinja2": ("server.ui",),
+    "markupsafe": ("server.ui",),
     "uuid_utils": ("events", "interchange", "processors.membership", "server"),
     "msgspec": ("",),
     "pytest": ("testing",),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from hansard import aio as aio
     from hansard.appends import Appended as Appended
     from hansard.appends import StreamAppend as StreamAppend
+    from hansard.errors import AccessDenied as AccessDenied
     from hansard.errors import AppendConditionFailed as AppendConditionFailed
     from hansard.errors import BuildNotActive as BuildNotActive
     from hansard.errors import CapabilityMissing as CapabilityMissing
@@ -29,12 +30,20 @@ if TYPE_CHECKING:
     from hansard.errors import InvalidType as InvalidType
     from hansard.errors import LeaseLost as LeaseLost
     from hansard.errors import LogsDiffer as LogsDiffer
+    from hansard.errors import MediaTypeUnsupported as MediaTypeUnsupported
+    from hansard.errors import MethodNotAllowed as MethodNotAllowed
     from hansard.errors import NewerFormat as NewerFormat
+    from hansard.errors import NotAcceptable as NotAcceptable
     from hansard.errors import NotAStore as NotAStore
+    from hansard.errors import NotAuthenticated as NotAuthenticated
     from hansard.errors import OlderFormat as OlderFormat
     from hansard.errors import OpenFailed as OpenFailed
     from hansard.errors import OutcomeUnknown as OutcomeUnknown
     from hansard.errors import ProcessorStopped as ProcessorStopped
+    from hansard.errors import RequestRefused as RequestRefused
+    from hansard.errors import RequestTimedOut as RequestTimedOut
+    from hansard.errors import RequestTooLarge as RequestTooLarge
+    from hansard.errors import ResourceNotFound as ResourceNotFound
     from hansard.errors import StorageFailed as StorageFailed
     from hansard.errors import StorageFull as StorageFull
     from hansard.errors import StoreBusy as StoreBusy
@@ -44,20 +53,11 @@ if TYPE_CHECKING:
     from hansard.errors import StoreNotFound as StoreNotFound
     from hansard.errors import StoreReadOnly as StoreReadOnly
     from hansard.errors import StoreUnusable as StoreUnusable
+    from hansard.errors import TimestampTooEarly as TimestampTooEarly
+    from hansard.errors import TooManyRequests as TooManyRequests
     from hansard.errors import WaitTimedOut as WaitTimedOut
     from hansard.errors import WebhookRefused as WebhookRefused
     from hansard.errors import WrongExpectedVersion as WrongExpectedVersion
-    from hansard.errors import AccessDenied as AccessDenied
-    from hansard.errors import MediaTypeUnsupported as MediaTypeUnsupported
-    from hansard.errors import MethodNotAllowed as MethodNotAllowed
-    from hansard.errors import NotAcceptable as NotAcceptable
-    from hansard.errors import NotAuthenticated as NotAuthenticated
-    from hansard.errors import RequestRefused as RequestRefused
-    from hansard.errors import RequestTimedOut as RequestTimedOut
-    from hansard.errors import RequestTooLarge as RequestTooLarge
-    from hansard.errors import ResourceNotFound as ResourceNotFound
-    from hansard.errors import TimestampTooEarly as TimestampTooEarly
-    from hansard.errors import TooManyRequests as TooManyRequests
     from hansard.events import Event as Event
     from hansard.events import RecordedEvent as RecordedEvent
     from hansard.migrating import migrate as migrate

@@ -1,4 +1,4 @@
-"""How each error ends: the command line's exit code, and the status over HTTP and gRPC. Docs, server and tests read this table."""
+"""How each error ends: the command line's exit code, the status over HTTP and gRPC. Docs, server and tests read this table."""
 
 from typing import Final, NamedTuple
 

@@ -95,7 +95,7 @@ class App:
         async def write(piece: bytes) -> None:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
 
-        tasks = {asyncio.ensure_future(stream.write_all(write))}
+        tasks: set[asyncio.Future[Any]] = {asyncio.ensure_future(stream.write_all(write))}
         (writing,) = tasks
         if not stream.reads_body:
             tasks.add(asyncio.ensure_future(request.disconnected()))

@@ -2,12 +2,29 @@
 
 from typing import Final
 
-from hansard.server.http import appending, documents, groups, health, projections, reading, readers, reference, streams, timers
+from hansard.server.http import appending, documents, groups, health, projections, readers, reading, reference, streams, timers
 from hansard.server.operations import Operation
 from hansard.server.ui import charts, event, keeping, log, reacting, travel
 
 OPERATIONS: Final[list[Operation]] = [
     operation
-    for module in (appending, reading, streams, groups, readers, projections, timers, health, documents, reference, log, event, travel, charts, reacting, keeping)
+    for module in (
+        appending,
+        reading,
+        streams,
+        groups,
+        readers,
+        projections,
+        timers,
+        health,
+        documents,
+        reference,
+        log,
+        event,
+        travel,
+        charts,
+        reacting,
+        keeping,
+    )
     for operation in module.operation.all
 ]

@@ -116,7 +116,7 @@ async def serve(
             h11_max_incomplete_event_size=REQUEST_HEADERS_BYTES_MAX,
         )
         if settings.tls_certificate is not None:
-            config.ssl_context_factory = _tls_context  # type: ignore[assignment]
+            config.ssl_context_factory = _tls_context
         serving = Serving(config, service)
         started = asyncio.ensure_future(_tell_started(serving, on_started))
         try:
@@ -128,7 +128,7 @@ async def serve(
 
 
 async def _tell_started(serving: Serving, on_started: Callable[[Serving], None]) -> None:
-    while not serving.started:
+    while not serving.started:  # uvicorn tells nobody
         await asyncio.sleep(0.005)
     on_started(serving)
 

@@ -66,7 +66,7 @@ def check_safe(settings: Settings) -> None:
         raise InvalidInput(
             "host",
             settings.host,
-            f"other machines could reach it without {' and '.join(missing)}; give both, listen on 127.0.0.1, or say allow_insecure",
+            f"others could reach it without {' and '.join(missing)}; give both, listen on 127.0.0.1, or say allow_insecure",
         )
 
 

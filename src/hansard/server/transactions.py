@@ -72,7 +72,7 @@ class OpenTransactions:
         driven = self._open.get(id)
         if driven is None:
             raise ResourceNotFound(
-                f"there is no transaction {id}; it was undone after {TRANSACTION_IDLE_S:g} s of silence, or the server has restarted"
+                f"there is no transaction {id}: it was undone ({TRANSACTION_IDLE_S:g} s of silence), or the server has restarted"
             )
         return await driven.ask(form)
 
@@ -80,7 +80,7 @@ class OpenTransactions:
         """Undo what is open."""
         for driven in list(self._open.values()):
             driven.give_up()
-        while self._open:
+        while self._open:  # their threads end by themselves
             await asyncio.sleep(0.005)
 
 

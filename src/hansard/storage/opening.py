@@ -91,7 +91,7 @@ def _path_of_url(url: str, scheme: str, rest: str) -> str:
     """sqlite:///relative/path, sqlite:////absolute/path, sqlite:///:memory:"""
     if scheme != "sqlite":
         raise OpenFailed(
-            f"{url}: there is no engine for {scheme}://; known are a file's path, sqlite:///path, postgresql://…, http://… and :memory:"
+            f"{url}: there is no engine for {scheme}://; known are a path, sqlite:///path, postgresql://…, http://… and :memory:"
         )
     if not rest.startswith("/"):
         raise InvalidInput("place", url, "a SQLite store is on no host; write sqlite:///path")

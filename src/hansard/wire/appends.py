@@ -169,10 +169,10 @@ def expected_of(form: ExpectedForm) -> int:
 
 def _text(field: str, raw: Raw | UnsetType, text: str | UnsetType, default: bytes) -> bytes:
     if text is UNSET:
-        return default if raw is UNSET else bytes(raw)  # type: ignore[arg-type]
+        return default if raw is UNSET else bytes(raw)
     if raw is not UNSET:
         raise InvalidInput(f"{field}_json", text, f"give {field} or {field}_json, not both")
-    return text.encode()  # type: ignore[union-attr]
+    return text.encode()
 
 
 def _checked_time(time_us: int) -> int:

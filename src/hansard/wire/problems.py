@@ -45,7 +45,6 @@ def error_of(problem: dict[str, Any]) -> HansardError:
         return StorageFailed(detail)
 
 
-@cache
 def title_of(kind: type[HansardError]) -> str:
     """The first sentence of what the error's class says about it."""
     return " ".join((inspect.getdoc(kind) or kind.__name__).split()).partition(". ")[0].rstrip(".")
@@ -57,7 +56,6 @@ def _kinds() -> dict[str, type[HansardError]]:
     return {kind.code: kind for kind in kinds if not issubclass(kind, ExceptionGroup)}
 
 
-@cache
 def _facts(kind: type[HansardError]) -> tuple[str, ...]:
     """What the error is made from, which are also its attributes; none where it is made from its message alone."""
     if kind.__init__ is Exception.__init__ or issubclass(kind, ExceptionGroup):

@@ -20,7 +20,7 @@ _Place = Annotated[int, Meta(ge=1, le=POSITION_MAX)]
 
 
 class RecordedEventForm(msgspec.Struct, omit_defaults=True):
-    """An event in the log. `data_json` and `metadata_json` stand instead of `data` and `metadata` where the text has line breaks."""
+    """An event in the log. Where the text has line breaks, it stands in `data_json` and `metadata_json` instead."""
 
     position: _Place
     stream: str | None

@@ -27,7 +27,7 @@ async def events(request: Request) -> list[Event]:
     if request.media_type == ONE:
         return [_structured(decoded_json(body, _members))]
     if request.media_type == BATCH:
-        return [_structured(members) for members in decoded_json(body, list[_members])]  # type: ignore[valid-type]
+        return [_structured(members) for members in decoded_json(body, list[_members])]
     request.sends(JSON)
     return [_binary(request, body)]
 

@@ -1,4 +1,4 @@
-"""For clients that are a store again (hansard.open("http://…")): documents and transactions. Programs of other languages need neither."""
+"""Documents and transactions, for clients that are a store again: hansard.open("http://…"). Others need neither."""
 
 import asyncio
 from collections.abc import Coroutine

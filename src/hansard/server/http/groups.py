@@ -11,12 +11,10 @@ from hansard.server.operations import JSON, Operations
 from hansard.server.requests import Request
 from hansard.server.responses import OK, Answer, Response, json_of
 from hansard.server.service import Service
-from hansard.wire.appends import Position, QueryForm, query_of
+from hansard.wire.appends import Position, QueryForm, QueryItemForm, query_of
 from hansard.wire.recorded import RecordedEventForm, form_of
 
 operation = Operations("Groups")
-
-_EVERYTHING = {"items": [{}]}
 
 
 class JoinForm(msgspec.Struct, forbid_unknown_fields=True):
@@ -25,7 +23,7 @@ class JoinForm(msgspec.Struct, forbid_unknown_fields=True):
     `lease_s`: how long this consumer may be silent before others have its events.
     """
 
-    query: QueryForm = msgspec.field(default_factory=lambda: msgspec.convert(_EVERYTHING, QueryForm))
+    query: QueryForm = msgspec.field(default_factory=lambda: QueryForm([QueryItemForm()]))
     partitions: Annotated[int, Meta(ge=1, le=PARTITIONS_MAX)] = 16
     after: Position | Literal["head"] = 0
     lease_s: Annotated[float, Meta(ge=LEASE_S_MIN, le=LEASE_S_MAX)] = LEASE_S

@@ -104,7 +104,8 @@ async def rebuild_projection(service: Service, request: Request) -> Answer:
     Whoever runs that version of the projection builds it; it takes over when it has caught up.
     """
     request.sends(JSON)
-    name, form = request.values["name"], await request.decoded(RebuildForm)
+    name = request.values["name"]
+    form: RebuildForm = await request.decoded(RebuildForm)
     label = await found(service, lambda: service.control.projection(name).rebuild(form.version))
     await audit.note(service, request, "projection-rebuilt", name, version=form.version, build=label)
     return json_of(BuildLabel(label))

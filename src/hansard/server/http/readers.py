@@ -109,7 +109,8 @@ async def resume_reader(service: Service, request: Request) -> Answer:
 async def throttle_reader(service: Service, request: Request) -> Answer:
     """Let it take at most so many events a second."""
     request.sends(JSON)
-    name, form = request.values["name"], await request.decoded(ThrottleForm)
+    name = request.values["name"]
+    form: ThrottleForm = await request.decoded(ThrottleForm)
     await found(service, lambda: service.control.reader(name).throttle(form.events_per_s))
     await audit.note(service, request, "reader-throttled", name, events_per_s=form.events_per_s)
     return OK
@@ -119,7 +120,8 @@ async def throttle_reader(service: Service, request: Request) -> Answer:
 async def reset_reader(service: Service, request: Request) -> Answer:
     """Let it go back, or forward, to a position."""
     request.sends(JSON)
-    name, form = request.values["name"], await request.decoded(ResetForm)
+    name = request.values["name"]
+    form: ResetForm = await request.decoded(ResetForm)
     await found(service, lambda: service.control.reader(name).reset(form.position))
     await audit.note(service, request, "reader-reset", name, position=form.position)
     return OK
@@ -153,7 +155,8 @@ async def list_dead_letters(service: Service, request: Request) -> Answer:
 async def retry_dead_letters(service: Service, request: Request) -> Answer:
     """Ask whoever runs it to handle letters again, in order. Returns the number of sequences."""
     request.sends(JSON)
-    name, form = request.values["name"], await request.decoded(RetryForm)
+    name = request.values["name"]
+    form: RetryForm = await request.decoded(RetryForm)
     count = await found(service, lambda: service.control.reader(name).dead_letters.retry(form.sequence))
     await audit.note(service, request, "dead-letters-retried", name, sequence=form.sequence)
     return json_of(Count(count))
@@ -169,7 +172,8 @@ async def retry_dead_letters(service: Service, request: Request) -> Answer:
 async def discard_dead_letters(service: Service, request: Request) -> Answer:
     """Give letters up: they are never handled. Returns how many."""
     request.sends(JSON)
-    name, form = request.values["name"], await request.decoded(DiscardForm)
+    name = request.values["name"]
+    form: DiscardForm = await request.decoded(DiscardForm)
     count = await found(service, lambda: service.control.reader(name).dead_letters.discard(form.sequence, form.position))
     await audit.note(service, request, "dead-letters-discarded", name, sequence=form.sequence, position=form.position)
     return json_of(Count(count))

@@ -1,4 +1,4 @@
-"""The log as it goes on, by server-sent events. Each client is written to at its own pace; what it has not taken stays in the log.
+"""The log as it goes on, by server-sent events. Each client takes them at its own pace; what it has not taken stays in the log.
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html
 """

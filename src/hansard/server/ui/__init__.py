@@ -1,1 +1,1 @@
-"""The web page: what is in the store, drawn by the server. Works without a network, and without JavaScript but for what is live."""
+"""The web page: what is in the store, drawn by the server. No network is needed, and JavaScript only for what is live."""

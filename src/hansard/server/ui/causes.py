@@ -33,7 +33,9 @@ def graph_of(storage: Storage, event: RecordedEvent) -> Graph:
     looked_to, is_whole = _follow(storage, known, first.position)
     events = sorted(known.values(), key=lambda one: one.position)
     arrows = [
-        (known[cause].position, one.position) for one in events if (cause := _id_of(one, "causation_id")) is not None and cause in known
+        (known[cause].position, one.position)
+        for one in events
+        if (cause := _id_of(one, "causation_id")) is not None and cause in known
     ]
     return Graph(events, arrows, looked_to, is_whole)
 

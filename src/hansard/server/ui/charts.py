@@ -50,10 +50,14 @@ async def show_charts(service: Service, request: Request) -> Answer:
         start_us=start_us,
         over_time=drawing.bars([(time_text(b.start_us)[:19], b.count) for b in buckets], label="Events over time"),
         rate=sum(bucket.count for bucket in minute[-10:]) / 10,
-        live=drawing.bars([(time_text(b.start_us)[11:19], b.count) for b in minute], label="Events a second in the last minute", height=80),
+        live=drawing.bars(
+            [(time_text(b.start_us)[11:19], b.count) for b in minute], label="Events a second in the last minute", height=80
+        ),
         types=types[:25],
         samples=samples,
-        lengths=drawing.bars([(name, float(count)) for name, count in lengths], label="Streams by their number of events", height=120),
+        lengths=drawing.bars(
+            [(name, float(count)) for name, count in lengths], label="Streams by their number of events", height=120
+        ),
         length_rows=lengths,
         streams=streams,
         is_all=is_all,

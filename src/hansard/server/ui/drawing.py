@@ -10,6 +10,7 @@ from hansard.server.ui.causes import Graph
 _BOX: Final = (190, 46)
 _GAP: Final = (70, 18)
 _CHAR_PX: Final = 7
+_AXIS_PX: Final = 16
 
 
 def graph(drawn: Graph, readers: Mapping[int, Sequence[Any]], marked: int) -> Markup:
@@ -74,27 +75,37 @@ def _reader(one: Any, place: tuple[int, int], row: int) -> Markup:
 def _arrow(start: tuple[int, int], end: tuple[int, int]) -> Markup:
     x1, y1, x2, y2 = start[0] + _BOX[0], start[1] + _BOX[1] // 2, end[0], end[1] + _BOX[1] // 2
     bend = max(20, abs(x2 - x1) // 2)
-    return Markup('<path class="arrow" d="M{x1} {y1} C{c1} {y1} {c2} {y2} {x2} {y2}"/><path class="head" d="M{x2} {y2} l-8 -4 v8 z"/>').format(
-        x1=x1, y1=y1, x2=x2, y2=y2, c1=x1 + bend, c2=x2 - bend
-    )
+    return Markup(
+        '<path class="arrow" d="M{x1} {y1} C{c1} {y1} {c2} {y2} {x2} {y2}"/><path class="head" d="M{x2} {y2} l-8 -4 v8 z"/>'
+    ).format(x1=x1, y1=y1, x2=x2, y2=y2, c1=x1 + bend, c2=x2 - bend)
 
 
 def bars(items: Sequence[tuple[str, float]], *, label: str, width: int = 720, height: int = 160) -> Markup:
     """Upright bars, each with its name and count as a tooltip."""
-    highest = max((value for _, value in items), default=0) or 1
+    most = max((value for _, value in items), default=0)
+    highest = most or 1
     step = width / max(1, len(items))
     parts = [
-        Markup('<g><title>{name}: {value:,.0f}</title><rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}"/></g>').format(
+        Markup(
+            "<g><title>{name}: {value:,.0f}</title>"
+            '<rect class="bar" x="{x:.1f}" y="{y:.1f}" width="{w:.1f}" height="{h:.1f}"/></g>'
+        ).format(
             name=name,
             value=value,
             x=number * step,
-            y=height - height * value / highest,
+            y=_AXIS_PX + height - height * value / highest,
             w=max(1.0, step - 1.5),
             h=height * value / highest,
         )
         for number, (name, value) in enumerate(items)
     ]
-    return _svg(width, height, label, parts)
+    if items:
+        axis = Markup('<text class="axis" x="{x}" y="{y}" text-anchor="{anchor}">{text}</text>').format
+        low = height + 2 * _AXIS_PX - 3
+        parts.append(axis(x=0, y=_AXIS_PX - 4, anchor="start", text=f"most: {most:,.0f}"))
+        parts.append(axis(x=0, y=low, anchor="start", text=items[0][0]))
+        parts.append(axis(x=width, y=low, anchor="end", text=items[-1][0]))
+    return _svg(width, height + 2 * _AXIS_PX, label, parts)
 
 
 def _svg(width: int, height: int, label: str, parts: Sequence[Markup]) -> Markup:
@@ -107,5 +118,3 @@ def _svg(width: int, height: int, label: str, parts: Sequence[Markup]) -> Markup
 def _cut(text: str, width_px: int) -> str:
     chars = max(4, width_px // _CHAR_PX)
     return str(text if len(text) <= chars else f"{text[: chars - 1]}…")
-
-

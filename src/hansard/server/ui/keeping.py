@@ -23,7 +23,11 @@ from hansard.wire.problems import title_of
 operation = pages()
 
 _FORM: Final = "application/x-www-form-urlencoded"
-_STATIC: Final = {"style.css": "text/css; charset=utf-8", "page.js": "text/javascript; charset=utf-8", "icon.svg": "image/svg+xml"}
+_STATIC: Final = {
+    "style.css": "text/css; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "icon.svg": "image/svg+xml",
+}
 
 
 class LoginAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -116,5 +120,3 @@ def _local(path: str) -> str:
     """A path of this server; anything else, such as another host, becomes the first page."""
     is_local = path.startswith("/") and not path.startswith("//") and "\\" not in path and path.isprintable()
     return path if is_local else "/"
-
-

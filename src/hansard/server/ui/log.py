@@ -54,10 +54,10 @@ async def show_log(service: Service, request: Request) -> Answer:
         time_us = looking.time_us_of(asked.at)
         position = await service.in_thread(looking.position_at, service.storage, time_us)
         before, after = None, max(0, position - 1)
-    found = await service.in_thread(
-        lambda: looking.shown(service.storage, query, before=before, after=after, limit=_ROWS)
+    found = await service.in_thread(lambda: looking.shown(service.storage, query, before=before, after=after, limit=_ROWS))
+    types, _ = (
+        await service.in_thread(looking.sampled_types, service.storage) if request.principal.may_all(Permission.READ) else ([], 0)
     )
-    types, _ = await service.in_thread(looking.sampled_types, service.storage) if request.principal.may_all(Permission.READ) else ([], 0)
     return page(
         request,
         "log.html",

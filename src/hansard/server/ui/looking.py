@@ -46,7 +46,7 @@ def event_at(storage: Storage, position: int) -> RecordedEvent | None:
 
 def position_at(storage: Storage, time_us: int, *, low: int = 1, high: int | None = None) -> int:
     """The position of the first event at or after a time; one beyond the head if there is none. By halving: times ascend."""
-    low, high = low, storage.head() + 1 if high is None else high
+    high = storage.head() + 1 if high is None else high
     while low < high:
         middle = (low + high) // 2
         event = event_at(storage, middle)
@@ -107,7 +107,7 @@ def stream_lengths(storage: Storage, streams_max: int) -> tuple[list[tuple[str, 
 
 def _bin_name(power: int) -> str:
     low, high = 2**power, 2 ** (power + 1) - 1
-    return str(low) if low == high else f"{low:,}–{high:,}"
+    return str(low) if low == high else f"{low:,} to {high:,}"
 
 
 def sizes(events: Sequence[RecordedEvent]) -> int:

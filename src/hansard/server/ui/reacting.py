@@ -125,7 +125,9 @@ async def show_projection(service: Service, request: Request) -> Answer:
     return page(request, "projection.html", projection=status, states=states, asked=asked, states_max=_STATES)
 
 
-@operation("GET", "/projections/{name}/differences", needs=Permission.SUBSCRIBE, parameters=DiffAsked, returns={200: {HTML: None}})
+@operation(
+    "GET", "/projections/{name}/differences", needs=Permission.SUBSCRIBE, parameters=DiffAsked, returns={200: {HTML: None}}
+)
 async def show_differences(service: Service, request: Request) -> Answer:
     """The keys on which two builds do not agree."""
     name, asked = request.values["name"], request.parameters(DiffAsked)
@@ -145,7 +147,9 @@ async def show_differences(service: Service, request: Request) -> Answer:
     )
 
 
-@operation("POST", "/projections/{name}", needs=Permission.ADMIN, body={"application/x-www-form-urlencoded": None}, returns={303: {}})
+@operation(
+    "POST", "/projections/{name}", needs=Permission.ADMIN, body={"application/x-www-form-urlencoded": None}, returns={303: {}}
+)
 async def change_projection(service: Service, request: Request) -> Answer:
     """Rebuild; promote or drop a build; pause and resume it."""
     name, form = request.values["name"], await form_of(request)

@@ -94,8 +94,10 @@ def after_all(events: list[RecordedEvent], projection: Projection | None) -> Tra
         for path in {*before, *now}:
             if before.get(path, _NOTHING) != now.get(path, _NOTHING):
                 set_by[path] = event
-    event = events[-1] if events else None
-    return Travelled(event, state, [_field(path, before, now, set_by[path]) for path in sorted({*before, *now}) if path in set_by])
+    last = events[-1] if events else None
+    return Travelled(
+        event, state, [_field(path, before, now, set_by[path]) for path in sorted({*before, *now}) if path in set_by]
+    )
 
 
 def _field(path: str, before: dict[str, Any], now: dict[str, Any], by: RecordedEvent) -> Field:

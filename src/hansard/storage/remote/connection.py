@@ -75,7 +75,7 @@ class Connections:
             try:
                 status, answer = self._once(method, path, body, headers, wait_s)
             except _NotSent as failure:
-                failed: Exception | None = failure.__cause__
+                failed: BaseException | None = failure.__cause__
             except (OSError, HTTPException) as error:
                 self.check_open()
                 if not may_repeat:
@@ -92,7 +92,7 @@ class Connections:
                 failed = refusal
             pause_s = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)]
             if time.monotonic() + pause_s > deadline:
-                raise self._given_up(failed, was_sent)
+                raise self._given_up(failed, was_sent, patience_s)
             tries += 1
             time.sleep(pause_s)
 
@@ -160,10 +160,10 @@ class Connections:
             return error_of(problem)
         return StorageFailed(f"{self._address.shown} answered with status {status}, which is not a Hansard server's answer")
 
-    def _given_up(self, failed: Exception | None, was_sent: bool) -> HansardError:
+    def _given_up(self, failed: BaseException | None, was_sent: bool, patience_s: float) -> HansardError:
         if isinstance(failed, HansardError) and not was_sent:
             return failed
-        said = f"{self._address.shown} gave no answer ({_said(failed)}) for {_PATIENCE_S:g} s"
+        said = f"{self._address.shown} gave no answer ({_said(failed)}) for {patience_s:g} s"
         error = OutcomeUnknown(f"{said}; append again with the same ids to find out") if was_sent else StorageFailed(said)
         error.__cause__ = failed
         return error
