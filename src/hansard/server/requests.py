@@ -28,6 +28,8 @@ BodyT = TypeVar("BodyT")
 
 
 _KEPT = {"data", "metadata"}
+_AT_ONCE_BYTES = 4_096
+"""A body of this size comes with its headers; a timer is only worth its cost for larger ones."""
 
 
 class Disconnected(Exception):
@@ -171,7 +173,10 @@ class Request:
 
     async def body(self, bytes_max: int = REQUEST_BYTES_MAX) -> bytes:
         """The whole body. Raises RequestTooLarge, RequestTimedOut or StoreBusy."""
-        message = await self._next(asyncio.timeout(REQUEST_BODY_PAUSE_S) if self._is_slow else None)
+        announced = int(self.header("content-length") or 0)
+        self._check_size(announced, bytes_max)
+        is_slow = announced > _AT_ONCE_BYTES or self.header("transfer-encoding") is not None
+        message = await self._next(asyncio.timeout(REQUEST_BODY_PAUSE_S) if is_slow else None)
         first: bytes = message.get("body", b"")
         if not message.get("more_body"):
             self._check_size(len(first), bytes_max)
@@ -211,11 +216,6 @@ class Request:
         """Its body is no longer held."""
         self._held.less(self._held_here)
         self._held_here = 0
-
-    @property
-    def _is_slow(self) -> bool:
-        """Whether the body may still be on its way; a timer is only worth its cost then."""
-        return self.header("transfer-encoding") is not None or int(self.header("content-length") or 0) > 65_536
 
     async def _next(self, within: asyncio.Timeout | None) -> dict[str, Any]:
         try:

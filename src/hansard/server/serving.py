@@ -25,40 +25,30 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._head_bytes = 0
-        self._head_timer: asyncio.TimerHandle | None = None
-        self._expect_head()
+        self._is_in_head, self._head_bytes = True, 0
+        self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_HEADERS_S, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._head_timer is not None:
-            self._head_bytes += len(data)
-            if self._head_bytes > REQUEST_HEADERS_BYTES_MAX and self._is_in_head:
-                self._cut_off("431 Request Header Fields Too Large")
-                return
-        elif self._is_in_head:
-            self._expect_head()
         super().data_received(data)
+        if self._is_in_head:  # most heads come whole, and need no timer; a body that came with one is not counted
+            self._head_bytes += len(data)
+            if self._head_timer is None:
+                self._head_timer = self.loop.call_later(REQUEST_HEADERS_S, self._too_slow)
+            if self._head_bytes > REQUEST_HEADERS_BYTES_MAX:
+                self._cut_off("431 Request Header Fields Too Large")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._is_in_head = True
-        if self._head_timer is None:
-            self._expect_head()
+        self._is_in_head, self._head_bytes = True, 0
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
         self._stop_timer()
         super().on_headers_complete()
-
-    _is_in_head = True
-
-    def _expect_head(self) -> None:
-        self._head_bytes = 0
-        self._head_timer = self.loop.call_later(REQUEST_HEADERS_S, self._too_slow)
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
@@ -77,7 +67,7 @@ class Protocol(HttpToolsProtocol):
 
 
 class Serving(uvicorn.Server):
-    """One server on one socket. `started_at`: called with its URL once it answers."""
+    """One server on one socket."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -109,6 +99,7 @@ async def serve(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=int(KEEP_ALIVE_S),
             timeout_graceful_shutdown=max(1, int(settings.stop_timeout_s)),
             ssl_certfile=settings.tls_certificate,

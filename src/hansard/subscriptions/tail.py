@@ -107,7 +107,6 @@ class Tail:
 
     def _start(self) -> None:
         if self._thread is None:
-            self._head = max(self._head, self._storage.head())
             self._thread = threading.Thread(target=self._follow, name="hansard-tail", daemon=True)
             self._thread.start()
 
@@ -120,12 +119,14 @@ class Tail:
                     self._thread = None
 
     def _follow_until_idle(self) -> None:
-        idle = 0
+        """The first look is no wait, and wakes everybody: they came before it was known where the head is."""
+        idle, is_first = 0, True
         while self._goes_on(idle):
             try:
-                head = self._storage.wait(self._head, _TURN_S)
-                if head > self._head:
+                head = self._storage.head() if is_first else self._storage.wait(self._head, _TURN_S)
+                if head > self._head and not is_first:
                     self._share(head)
+                is_first = False
             except (StoreClosed, StoreForked):
                 return
             except (HansardError, OSError):  # such as StoreBusy: those who wait will meet it themselves if it lasts

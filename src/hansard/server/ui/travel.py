@@ -95,9 +95,7 @@ def after_all(events: list[RecordedEvent], projection: Projection | None) -> Tra
             if before.get(path, _NOTHING) != now.get(path, _NOTHING):
                 set_by[path] = event
     last = events[-1] if events else None
-    return Travelled(
-        event, state, [_field(path, before, now, set_by[path]) for path in sorted({*before, *now}) if path in set_by]
-    )
+    return Travelled(last, state, [_field(path, before, now, set_by[path]) for path in sorted({*before, *now}) if path in set_by])
 
 
 def _field(path: str, before: dict[str, Any], now: dict[str, Any], by: RecordedEvent) -> Field:
