@@ -1,7 +1,6 @@
 """Health, the reference of the HTTP interface, the problems that it tells, signing in, and the files that pages need."""
 
 import time
-from functools import cache
 from importlib.resources import files
 from typing import Annotated, Final
 
@@ -28,6 +27,8 @@ _STATIC: Final = {
     "page.js": "text/javascript; charset=utf-8",
     "icon.svg": "image/svg+xml",
 }
+
+_FILES: Final = {name: files("hansard.server.ui").joinpath("static", name).read_bytes() for name in _STATIC}
 
 
 class LoginAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -108,12 +109,7 @@ async def read_static(service: Service, request: Request) -> Answer:
     name = request.values["file"]
     if name not in _STATIC:
         raise ResourceNotFound(f"there is no file {name}")
-    return Response(_file(name), 200, _STATIC[name])
-
-
-@cache
-def _file(name: str) -> bytes:
-    return files("hansard.server.ui").joinpath("static", name).read_bytes()
+    return Response(_FILES[name], 200, _STATIC[name])
 
 
 def _local(path: str) -> str:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from importlib.resources import files
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode
 
 import msgspec
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 
 from hansard import __version__
 from hansard.errors import HansardError, InvalidInput, NotAuthenticated
@@ -152,8 +153,13 @@ def _bytes(count: int) -> str:
     return f"{count:,} bytes" if count < 10_000 else f"{count / 1024:,.1f} KiB"
 
 
+def _templates() -> dict[str, str]:
+    """Read once, when the server starts: nothing may wait for the disk while it serves."""
+    return {file.name: file.read_text() for file in files("hansard.server.ui").joinpath("templates").iterdir()}
+
+
 _environment = Environment(
-    loader=PackageLoader("hansard.server.ui"),
+    loader=DictLoader(_templates()),
     autoescape=True,
     undefined=StrictUndefined,
     trim_blocks=True,

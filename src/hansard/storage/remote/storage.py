@@ -68,7 +68,11 @@ class RemoteStorage:
     def __init__(self, address: Address, *, read_only: bool = False) -> None:
         self._address = address
         self._connections = Connections(address)
-        about = self._opened()
+        try:
+            about = self._opened()
+        except BaseException:
+            self._connections.close()
+            raise
         self.durability = f"{about.durability}; at {address.shown}"
         self.capabilities = frozenset({Capability.PROCESSES} | ({Capability.CHECK} if "check" in about.capabilities else set()))
         self._is_read_only = read_only or about.is_read_only

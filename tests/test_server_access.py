@@ -1,0 +1,357 @@
+"""Who may do what on a served store, and what a browser is kept from."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+import hansard
+from hansard import AccessDenied, InvalidInput, NotAuthenticated, OpenFailed, Processor, Query
+from hansard.server.access.administration import add_key, list_keys, revoke_key
+from hansard.server.access.permissions import Grant, grants_of
+from hansard.server.settings import Settings, configured
+from hansard.server.starting import check_safe, start
+from hansard.storage.opening import open_storage
+from servers import Client, served
+
+LOCKED = Settings(authentication=True)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> str:
+    path = str(tmp_path / "log.db")
+    with hansard.open(path) as store:
+        store.add("order-1", "placed")
+        store.add("customer-1", "created")
+        store.add(None, "tagged", tags={"t"})
+    return path
+
+
+def client_with(url: str, key: str) -> Client:
+    return Client(url, {"Authorization": f"Bearer {key}"})
+
+
+# Keys
+
+
+def test_without_a_key_only_health_is_told(place: str) -> None:
+    """Everybody who reaches the server could read everything."""
+    add_key(place, "admin", ["admin"], by="test")
+    with served(open_storage(place), LOCKED) as url:
+        for path in ("/api/v1/events", "/api/v1/head", "/api/v1/store", "/api/v1/readers", "/api/v1/streams/order-1"):
+            answer = Client(url).get(path)
+            assert (answer.status, answer.json["code"]) == (401, "not-authenticated")
+            assert answer.headers["www-authenticate"].startswith("Bearer")
+        for header in ("Bearer", "Bearer hsk_nope", "Basic YTpi", "Bearer " + "x" * 5_000, "bearer "):
+            assert Client(url, {"Authorization": header}).get("/api/v1/head").status == 401
+        assert Client(url).get("/health/live").status == 200
+
+
+def test_a_key_opens_what_it_allows_and_nothing_else(place: str) -> None:
+    """A shop's front end could read the salaries."""
+    reader = add_key(place, "reader", ["read:order*"], by="test")
+    writer = add_key(place, "writer", ["append:order", "read:order"], by="test")
+    with served(open_storage(place), LOCKED) as url:
+        read, write = client_with(url, reader), client_with(url, writer)
+        assert read.get("/api/v1/events?category=order").status == 200
+        assert read.get("/api/v1/streams/order-1/events").status == 200
+        assert read.get("/api/v1/streams?category=order").status == 200
+        for path in ("/api/v1/events", "/api/v1/events?category=customer", "/api/v1/events?tag=t", "/api/v1/streams",
+                     "/api/v1/streams/customer-1", "/api/v1/streams/customer-1/events", "/api/v1/readers"):  # fmt: skip
+            assert read.get(path).status == 403, path
+        assert read.post("/api/v1/streams/order-1/events", {"type": "x"}).status == 403
+        assert write.post("/api/v1/streams/order-1/events", {"type": "x"}).status == 201
+        assert write.post("/api/v1/streams/orders-1/events", {"type": "x"}).status == 403
+        many = {
+            "appends": [{"stream": "order-1", "events": [{"type": "x"}]}, {"stream": "customer-1", "events": [{"type": "x"}]}]
+        }
+        assert write.post("/api/v1/events", many).status == 403
+        assert write.post("/api/v1/events", {"appends": [{"events": [{"type": "x"}]}]}).status == 403
+        spying = {"appends": [{"stream": "order-1", "events": [{"type": "x"}]}], "condition": {"fail_if": {"items": [{}]}}}
+        assert write.post("/api/v1/events", spying).status == 403, "a condition would tell what may not be read"
+        for path in ("/api/v1/transactions", "/api/v1/documents/scan"):
+            assert write.post(path, {"collection": "x"} if "scan" in path else {}).status == 403
+        assert write.post("/api/v1/readers/x/pause").status == 403
+
+
+def test_single_events_are_not_told_to_whom_they_do_not_concern(place: str) -> None:
+    """Ids from a log file would open any event."""
+    with hansard.open(place) as store:
+        ids = {event.stream: event.id for event in store.read()}
+    key = add_key(place, "reader", ["read:order"], by="test")
+    with served(open_storage(place), LOCKED) as url:
+        client = client_with(url, key)
+        assert client.get(f"/api/v1/events/{ids['order-1']}").status == 200
+        assert client.get(f"/api/v1/events/{ids['customer-1']}").status == 403
+        assert client.post("/api/v1/events/by-id", {"ids": [str(ids[None])]}).status == 403
+
+
+def test_keys_are_hashed_expire_and_are_revoked(place: str, tmp_path: Path) -> None:
+    """A copy of the file would be a copy of all keys; one that was lost would open the store for ever."""
+    key = add_key(place, "one", ["read"], by="jo")
+    short = add_key(place, "short", ["read"], by="jo", days=1e-9)
+    assert not any(key.encode() in file.read_bytes() for file in tmp_path.iterdir())
+    assert [(k.name, key.startswith(k.id)) for k in list_keys(place)][0] == ("one", True)
+    with pytest.raises(InvalidInput, match="there is a key of this name"):
+        add_key(place, "one", ["read"], by="jo")
+    with served(open_storage(place), LOCKED) as url:
+        assert client_with(url, key).get("/api/v1/head").status == 200
+        assert client_with(url, short).get("/api/v1/head").status == 401
+    revoke_key(place, "one", by="jo")
+    with served(open_storage(place), LOCKED) as url:
+        assert client_with(url, key).get("/api/v1/head").status == 401
+    with hansard.open(place) as store:
+        noted = [(e.type, e.data["target"], e.data["by"]) for e in store.all("hansard.audit")]
+    assert noted == [("hansard.key-made", "one", "jo"), ("hansard.key-made", "short", "jo"), ("hansard.key-revoked", "one", "jo")]
+
+
+def test_a_running_server_learns_of_new_and_revoked_keys(place: str) -> None:
+    """A revoked key would work until the next restart."""
+    first = add_key(place, "first", ["read"], by="test")
+    command = [sys.executable, "-m", "hansard", "serve", place, "--authentication", "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr is not None
+        url = next(line for line in server.stderr if line.startswith("Serving")).split()[-1]
+        try:
+            assert client_with(url, first).get("/api/v1/head").status == 200
+            second = add_key(place, "second", ["read"], by="test")
+            revoke_key(place, "first", by="test")
+            deadline = time.monotonic() + 20
+            while (client_with(url, first).get("/api/v1/head").status, client_with(url, second).get("/api/v1/head").status) != (
+                401,
+                200,
+            ):
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+        finally:
+            server.terminate()
+
+
+def test_a_remote_store_gives_its_key_and_learns_what_it_may_not(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python programs could not use a server that asks for keys."""
+    key = add_key(place, "reader", ["read"], by="test")
+    with served(open_storage(place), LOCKED) as url:
+        with pytest.raises(NotAuthenticated, match="give a key"):
+            hansard.open(url)
+        with hansard.open(url.replace("http://", f"http://:{key}@")) as store:
+            assert store.head() == 4
+            with pytest.raises(AccessDenied, match="reader has no permission to append"):
+                store.add("order-1", "x")
+            assert key not in store.durability
+            with pytest.raises(AccessDenied):
+                store.catch_up(Processor("p", print))
+        monkeypatch.setenv("HANSARD_KEY", key)
+        with hansard.open(url) as store:
+            assert len(list(store.read(Query(category="order")))) == 1
+
+
+# Tokens
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Iterator[Any]:
+    """Signs tokens as a real issuer does."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    other = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key()))
+    key_set = tmp_path / "jwks.json"
+    key_set.write_text(json.dumps({"keys": [{**public, "kid": "k1", "alg": "ES256", "use": "sig"}]}))
+
+    class Issuer:
+        settings = Settings(authentication=True, jwt_jwks=str(key_set), jwt_audience="hansard", jwt_issuer="https://id.example")
+
+        def token(self, *, key: Any = private, algorithm: str = "ES256", kid: str = "k1", **claims: Any) -> str:
+            body = {"sub": "jo", "aud": "hansard", "iss": "https://id.example", "exp": time.time() + 60, "scope": "read:order"}
+            body = {name: value for name, value in {**body, **claims}.items() if value is not None}
+            return jwt.encode(body, key, algorithm=algorithm, headers={"kid": kid})
+
+    Issuer.other = other  # type: ignore[attr-defined]
+    yield Issuer()
+
+
+def test_tokens_are_checked_in_every_respect(place: str, issuer: Any) -> None:
+    """A token for another program, an old one, or one that anybody can make would open the store."""
+    with served(open_storage(place), issuer.settings) as url:
+
+        def status(token: str, path: str = "/api/v1/events?category=order") -> int:
+            return client_with(url, token).get(path).status
+
+        assert status(issuer.token()) == 200
+        assert status(issuer.token(), "/api/v1/events?category=customer") == 403
+        assert status(issuer.token(scope=None, permissions=["read"]), "/api/v1/events") == 200
+        for claims in ({"aud": "other"}, {"aud": None}, {"exp": time.time() - 60}, {"exp": None}, {"iss": "https://evil.example"},
+                       {"iss": None}, {"sub": None}, {"scope": ""}, {"scope": "everything"}, {"nbf": time.time() + 600},
+                       {"kid": "k2"}, {"key": issuer.other}):  # fmt: skip
+            assert status(issuer.token(**claims)) == 401, claims
+        unsigned = jwt.encode({"sub": "jo", "aud": "hansard", "exp": time.time() + 60, "scope": "read"}, None, algorithm="none")
+        by_secret = jwt.encode(
+            {"sub": "jo", "aud": "hansard", "exp": time.time() + 60, "scope": "read"}, "k" * 40, headers={"kid": "k1"}
+        )
+        assert [status(token) for token in (unsigned, by_secret, "a.b.c", "é")] == [401] * 4
+
+
+# What is not let out
+
+
+def test_other_addresses_need_tls_and_authentication_or_plain_words() -> None:
+    """A store would stand open to the network because somebody wrote 0.0.0.0."""
+    check_safe(Settings())
+    check_safe(Settings(host="::1"))
+    for settings in (Settings(host="0.0.0.0"), Settings(host="192.168.1.5", authentication=True), Settings(host="shop.example")):
+        with pytest.raises(InvalidInput, match="without TLS"):
+            check_safe(settings)
+    with pytest.raises(InvalidInput, match="without authentication"):
+        check_safe(Settings(host="0.0.0.0", tls_certificate="c", tls_key="k", authentication=False))
+    check_safe(Settings(host="0.0.0.0", allow_insecure=True))
+    check_safe(Settings(host="0.0.0.0", tls_certificate="c", tls_key="k"))
+
+
+def test_a_server_that_nobody_can_use_does_not_start(place: str) -> None:
+    """An operator would look for the fault elsewhere."""
+    with pytest.raises(InvalidInput, match="nobody could come in"):
+        start(place, LOCKED, on_started=lambda url: None)
+    with pytest.raises(OpenFailed, match="not a key set"):
+        start(place, Settings(authentication=True, jwt_jwks="/nowhere", jwt_audience="a"), on_started=lambda url: None)
+
+
+def test_pages_of_other_sites_change_nothing(place: str) -> None:
+    """A page that somebody visits could append to the store on their machine."""
+    with served(open_storage(place)) as url:
+        client = Client(url)
+        for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Origin": "null"},
+                        {"Sec-Fetch-Site": "same-site", "Origin": url}):  # fmt: skip
+            assert client.post("/api/v1/streams/order-1/events", {"type": "x"}, headers).status == 403
+            assert client.ask("POST", "/readers/x", b"do=pause", headers).status == 403
+        assert client.post("/api/v1/streams/order-1/events", {"type": "x"}, {"Origin": url}).status == 201
+        for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example"):
+            assert client.get("/api/v1/head", {"Host": host}).status == 403, "a name that was pointed at this machine"
+        assert client.get("/api/v1/head", {"Host": "localhost:1"}).status == 200
+    with served(open_storage(place), Settings(allowed_hosts=("shop.example",))) as url:
+        assert Client(url).get("/api/v1/head", {"Host": "shop.example"}).status == 200
+
+
+def test_every_page_forbids_scripts_frames_and_sniffing(place: str) -> None:
+    """What an event says could run in the browser of whoever looks at it."""
+    with hansard.open(place) as store:
+        store.add('a-"><script>alert(1)</script>', "<img src=x onerror=alert(1)>", {"<b>": "</script><script>alert(2)</script>"})
+    with served(open_storage(place)) as url:
+        for path in (
+            "/",
+            "/event/4",
+            "/stream?name=a-%22%3E%3Cscript%3Ealert(1)%3C%2Fscript%3E",
+            "/nowhere",
+            "/login",
+            "/charts",
+        ):
+            answer = Client(url).get(path, {"Accept": "text/html"})
+            policy = answer.headers["content-security-policy"]
+            assert "script-src 'self'" in policy
+            assert "frame-ancestors 'none'" in policy
+            assert "unsafe" not in policy
+            assert (answer.headers["x-frame-options"], answer.headers["x-content-type-options"]) == ("DENY", "nosniff")
+            assert b"<script>alert" not in answer.body
+            assert b"<img src=x" not in answer.body
+
+
+def test_no_header_and_no_redirect_can_be_made_up(place: str) -> None:
+    """A link could set a cookie, or lead to another site after signing in."""
+    key = add_key(place, "admin", ["admin"], by="test")
+    with served(open_storage(place), LOCKED) as url:
+        for target in (
+            "//evil.example",
+            "https://evil.example",
+            "/\\evil.example",
+            "/x%0d%0aSet-Cookie:a=b",
+            "javascript:alert(1)",
+        ):
+            body = f"key={key}&next={target}".encode()
+            answer = Client(url).ask("POST", "/login", body, {"Content-Type": "application/x-www-form-urlencoded"})
+            assert (answer.status, answer.headers["location"]) == (303, "/"), target
+            assert "a=b" not in answer.headers["set-cookie"]
+
+
+def test_a_session_begins_with_a_key_and_ends_with_it(place: str) -> None:
+    """A cookie would be worth more than the key behind it."""
+    key = add_key(place, "reader", ["read"], by="test")
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    with served(open_storage(place), LOCKED) as url:
+        client = Client(url)
+        away = client.get("/?type=x", {"Accept": "text/html"})
+        assert (away.status, away.headers["location"]) == (303, "/login?next=%2F%3Ftype%3Dx")
+        assert client.ask("POST", "/login", b"key=hsk_wrong", form).status == 401
+        answer = client.ask("POST", "/login", f"key={key}&next=/charts".encode(), form)
+        cookie, *marks = answer.headers["set-cookie"].split("; ")
+        assert {"HttpOnly", "SameSite=Strict"} <= set(marks)
+        assert key not in cookie
+        assert answer.headers["location"] == "/charts"
+        assert client.get("/", {"Cookie": cookie}).status == 200
+        assert client.ask("POST", "/readers/x", b"do=pause", {**form, "Cookie": cookie}).status == 403
+        assert client.ask("POST", "/logout", b"", {**form, "Cookie": cookie}).status == 303
+        assert client.get("/", {"Cookie": cookie, "Accept": "text/html"}).status == 303
+
+
+def test_a_client_that_asks_too_often_is_sent_away(place: str) -> None:
+    """One client in a loop would take the server from all others."""
+    with served(open_storage(place), Settings(rate_per_s=5)) as url:
+        answers = [Client(url).get("/api/v1/head") for _ in range(30)]
+        away = [answer for answer in answers if answer.status == 429]
+        assert 10 <= len(away) < 30
+        assert away[0].headers["retry-after"] == "1"
+        with hansard.open(url) as store:
+            assert [store.head() for _ in range(5)] == [3] * 5, "a remote store waits its turn"
+
+
+def test_a_read_only_server_changes_nothing(place: str) -> None:
+    """A look at a store could change it."""
+    with served(open_storage(place, read_only=True), Settings(read_only=True)) as url:
+        client = Client(url)
+        assert client.get("/api/v1/events").status == 200
+        assert client.post("/api/v1/streams/order-1/events", {"type": "x"}).status == 403
+        assert client.get("/", {"Accept": "text/html"}).status == 200
+        with hansard.open(url) as store, pytest.raises(hansard.StoreReadOnly):
+            store.add("order-1", "x")
+
+
+# Settings
+
+
+def test_settings_come_from_file_environment_and_flags_in_this_order(tmp_path: Path) -> None:
+    """An operator could not tell which of three ports is used."""
+    file = tmp_path / "hansard.toml"
+    file.write_text('port = 1\nhost = "::1"\nslow_ms = 7\nallowed_hosts = ["a"]\n')
+    found = configured(str(file), {"HANSARD_PORT": "2", "HANSARD_SLOW_MS": "8", "HANSARD_KEY": "x"}, {"port": 3, "host": None})
+    assert (found.settings.port, found.settings.slow_ms, found.settings.host) == (3, 8.0, "::1")
+    assert [found.sources[name] for name in ("port", "slow_ms", "host", "jwt_issuer")] == [
+        "flag",
+        "environment",
+        "file",
+        "default",
+    ]
+    for text, told in (
+        ("prot = 1", "prot"),
+        ("port = 70000", "port"),
+        ('port = "1"', "port"),
+        ("port = ", "TOML"),
+        ('log_format = "x"', "log_format"),
+    ):
+        file.write_text(text)
+        with pytest.raises(InvalidInput, match=told):
+            configured(str(file), {}, {})
+    with pytest.raises(InvalidInput, match="from the environment"):
+        configured(None, {"HANSARD_PORT": "many"}, {})
+
+
+@pytest.mark.parametrize("text", ["", "reed", "read:", "read:a-b", "admin:order", "append:order-1"])
+def test_permissions_that_mean_nothing_are_refused(text: str) -> None:
+    """A key would allow less, or more, than its maker thinks."""
+    with pytest.raises(InvalidInput):
+        Grant.parse(text)
+    with pytest.raises(InvalidInput):
+        grants_of([])
