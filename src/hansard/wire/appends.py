@@ -55,10 +55,13 @@ class EventForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     metadata_json: str | UnsetType = UNSET
 
 
+EventForms = Annotated[list[EventForm], _described(minItems=1, maxItems=EVENTS_PER_APPEND_MAX)]
+
+
 class StreamAppendForm(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
     """Events for one stream, or for none, and the version that the stream must have before them."""
 
-    events: Annotated[list[EventForm], _described(minItems=1, maxItems=EVENTS_PER_APPEND_MAX)]
+    events: EventForms
     stream: Name | None = None
     expected_version: ExpectedForm = "any"
 

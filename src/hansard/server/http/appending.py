@@ -6,7 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from hansard.appends import Append, Appended, StreamAppend, append_of
-from hansard.errors import HansardError, InvalidInput
+from hansard.errors import HansardError, InvalidInput, WrongExpectedVersion
 from hansard.events import Event
 from hansard.server.access.permissions import Permission
 from hansard.server.http import cloudevents
@@ -16,7 +16,7 @@ from hansard.server.requests import Request, decoded_json
 from hansard.server.responses import Answer, Header, Response, Stream, Write, header
 from hansard.server.service import Service
 from hansard.streams import ANY, NO_STREAM, STREAM_EXISTS
-from hansard.wire.appends import AppendForm, EventForm, append_of_form, event_of
+from hansard.wire.appends import AppendForm, EventForm, EventForms, append_of_form, event_of
 from hansard.wire.problems import problem_of
 
 operation = Operations("Appending")
@@ -44,7 +44,7 @@ class Outcome(msgspec.Struct, omit_defaults=True):
     "/api/v1/streams/{stream}/events",
     needs=Permission.APPEND,
     headers=_EXPECTATIONS,
-    body={JSON: list[EventForm] | EventForm, cloudevents.ONE: dict[str, Any], cloudevents.BATCH: list[dict[str, Any]]},
+    body={JSON: EventForms | EventForm, cloudevents.ONE: cloudevents.CloudEvent, cloudevents.BATCH: cloudevents.CloudEvents},
     returns={201: {JSON: Appended}, 200: {JSON: Appended}},
 )
 async def append_to_stream(service: Service, request: Request) -> Answer:
@@ -56,7 +56,7 @@ async def append_to_stream(service: Service, request: Request) -> Answer:
     """
     stream = request.values["stream"]
     request.principal.check_stream(Permission.APPEND, stream)
-    part = StreamAppend(stream, await _events(request), _expected(request))
+    part = StreamAppend(stream, await _events(request), await _expected(service, request, stream))
     appended = await service.appends.begin(append_of((part,), None))
     return _placed(appended, [header("etag", version_tag(appended.versions[stream]))])
 
@@ -182,15 +182,17 @@ async def _events(request: Request) -> list[Event]:
     return [event_of(form) for form in decoded_json(body, list[EventForm])]
 
 
-def _expected(request: Request) -> int:
-    """From If-Match and If-None-Match (RFC 9110)."""
+async def _expected(service: Service, request: Request, stream: str) -> int:
+    """From If-Match and If-None-Match (RFC 9110); both together never hold."""
     match, none_match = request.header("if-match"), request.header("if-none-match")
-    if match is not None and none_match is not None:
-        raise InvalidInput("If-None-Match", none_match, "give If-Match or If-None-Match, not both")
-    if none_match is not None:
-        if none_match.strip() != "*":
-            raise InvalidInput("If-None-Match", none_match, "expected *, for a stream that must not exist")
-        return NO_STREAM
-    if match is None:
+    if match is None and none_match is None:
         return ANY
-    return STREAM_EXISTS if match.strip() == "*" else whole_number("If-Match", match)
+    if none_match is not None and none_match.strip() != "*":
+        raise InvalidInput("If-None-Match", none_match, "expected *, for a stream that must not exist")
+    if match is None:
+        return NO_STREAM
+    expected = STREAM_EXISTS if match.strip() == "*" else whole_number("If-Match", match)
+    if none_match is not None:
+        current = (await service.store.stream(stream)).version
+        raise WrongExpectedVersion(stream, NO_STREAM if current else expected, current)
+    return expected

@@ -4,14 +4,17 @@ attributes are its metadata.
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 """
 
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 import msgspec
+from msgspec import Meta
 
 from hansard.errors import InvalidInput
 from hansard.events import Event
+from hansard.limits import NAME_CHARS_MAX
+from hansard.names import check_name
 from hansard.server.operations import JSON
 from hansard.server.requests import Request, decoded_json
 
@@ -19,6 +22,20 @@ ONE: Final = "application/cloudevents+json"
 BATCH: Final = "application/cloudevents-batch+json"
 _REQUIRED: Final = ("specversion", "id", "source", "type")
 _members = dict[str, msgspec.Raw]
+_Attribute = Annotated[str, Meta(extra_json_schema={"minLength": 1, "maxLength": NAME_CHARS_MAX, "pattern": "^[^\\u0000]+$"})]
+
+
+class CloudEvent(msgspec.Struct):
+    """CloudEvents 1.0. Further attributes are kept as metadata."""
+
+    specversion: Literal["1.0"]
+    id: _Attribute
+    source: _Attribute
+    type: _Attribute
+    data: Any = msgspec.UNSET
+
+
+CloudEvents = Annotated[list[CloudEvent], Meta(extra_json_schema={"minItems": 1})]
 
 
 async def events(request: Request) -> list[Event]:
@@ -51,8 +68,7 @@ def _binary(request: Request, body: bytes) -> Event:
 
 def _event(attributes: dict[str, Any], data: bytes) -> Event:
     for name in _REQUIRED:
-        if not isinstance(attributes.get(name), str) or not attributes[name]:
-            raise InvalidInput(name, attributes.get(name), "a CloudEvent has this attribute, as text")
+        check_name(name, attributes.get(name))
     if attributes["specversion"] != "1.0":
         raise InvalidInput("specversion", attributes["specversion"], "expected 1.0")
     return Event(attributes["type"], metadata=attributes, id=_id(attributes), data_json=data)

@@ -30,7 +30,7 @@ def graph(drawn: Graph, readers: Mapping[int, Sequence[Any]], marked: int) -> Ma
     for event in drawn.events:
         parts.append(_event_box(event, places[event.position], is_marked=event.position == marked))
         parts += [_reader(one, places[event.position], row) for row, one in enumerate(readers.get(event.position, ()))]
-    return _svg(width, height, f"{len(drawn.events)} events and what caused what", parts)
+    return _svg(width, height, f"{len(drawn.events)} events and what caused what", parts, role="group")
 
 
 def _columns(drawn: Graph) -> dict[int, int]:
@@ -108,11 +108,11 @@ def bars(items: Sequence[tuple[str, float]], *, label: str, width: int = 720, he
     return _svg(width, height + 2 * _AXIS_PX, label, parts)
 
 
-def _svg(width: int, height: int, label: str, parts: Sequence[Markup]) -> Markup:
+def _svg(width: int, height: int, label: str, parts: Sequence[Markup], *, role: str = "img") -> Markup:
     inner = Markup("").join(parts)
     return Markup(
-        '<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="{label}">{inner}</svg>'
-    ).format(width=width, height=height, label=label, inner=inner)
+        '<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="{role}" aria-label="{label}">{inner}</svg>'
+    ).format(width=width, height=height, label=label, inner=inner, role=role)
 
 
 def _cut(text: str, width_px: int) -> str:

@@ -1,0 +1,294 @@
+"""The web page in a real browser: what a person sees and does. Without a browser these tests skip themselves, and say so."""
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import hansard
+from hansard import PARK, Event, Processor, Projection, Query, Retry, Timer
+from hansard.server.settings import Settings
+from hansard.storage.opening import open_storage
+from servers import served
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install Debian's chromium to run these tests")
+PAGES = ["/", "/streams", "/stream?name=order-1", "/event/1", "/event/2/graph", "/travel?stream=order-1", "/charts", "/projections",
+         "/projections/totals", "/projections/totals/differences?old=1&new=1.1", "/readers", "/readers/mailer", "/timers", "/health",
+         "/reference", "/problems", "/login", "/nowhere"]  # fmt: skip
+SERIOUS = {"serious", "critical"}
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Page:
+    """A tab, with all that it has complained about and all that it has asked for."""
+
+    def __init__(self, browser: Any, url: str, *, width: int = 1300, scheme: str = "light") -> None:
+        self.url = url
+        self.context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce")
+        self.tab = self.context.new_page()
+        self.complaints: list[str] = []
+        self.asked: list[str] = []
+        self.tab.on(
+            "console", lambda message: self.complaints.append(message.text) if message.type in ("error", "warning") else None
+        )
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.on("request", lambda request: self.asked.append(request.url))
+
+    def go(self, path: str) -> Any:
+        answer = self.tab.goto(self.url + path)
+        self.tab.wait_for_load_state("load")
+        return answer
+
+    def assert_quiet(self) -> None:
+        complaints = [text for text in self.complaints if "404 (Not Found)" not in text]
+        assert complaints == []
+        assert [url for url in self.asked if not url.startswith(self.url)] == [], "a request has left the machine"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[hansard.Store]:
+    def fails(event: Any) -> None:
+        raise ValueError("no such account")
+
+    with hansard.open(tmp_path / "log.db") as opened:
+        first = Event("placed", {"customer": {"name": "Jo", "city": "Ulm"}, "amount": 12}, tags={"customer:1"})
+        opened.append("order-1", first)
+        cause = {"causation_id": str(first.id), "correlation_id": str(first.id)}
+        opened.append("payment-1", Event("payment-requested", {"amount": 12}, metadata=cause))
+        opened.append("order-1", [Event("moved", {"customer": {"city": "Bonn"}}), Event("paid", {"paid": True})])
+        opened.append("<b>evil</b>-1", Event("<img src=x onerror=alert(1)>", {"</script><script>alert(2)</script>": "\u202e"}))
+        totals = Projection("totals", lambda n, event: n + 1, initial=0)
+        opened.catch_up(totals, Processor("mailer", fails, query=Query(types={"paid"}), on_failure=PARK, retry=Retry(attempts=1)))
+        opened.projection("totals").rebuild()
+        opened.catch_up(totals)
+        opened.timers.set(Timer("remind", hansard_day(), "order-1", Event("reminder-due")))
+        yield opened
+
+
+def hansard_day() -> Any:
+    from datetime import timedelta
+
+    return timedelta(days=1)
+
+
+@pytest.fixture
+def url(tmp_path: Path, store: hansard.Store) -> Iterator[str]:
+    with served(open_storage(tmp_path / "log.db"), is_watched=False) as served_at:
+        yield served_at
+
+
+@pytest.fixture
+def page(chromium: Any, url: str) -> Iterator[Page]:
+    opened = Page(chromium, url)
+    yield opened
+    opened.assert_quiet()
+    opened.context.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(400, "dark"), (1600, "light")])
+def test_every_page_is_usable_narrow_and_wide_in_light_and_dark(chromium: Any, url: str, width: int, scheme: str) -> None:
+    """Somebody could not use it: on a telephone, in the dark, or with a screen reader."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = Page(chromium, url, width=width, scheme=scheme)
+    for path in PAGES:
+        page.go(path)
+        assert page.tab.locator("h1").count() == 1
+        wide = page.tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 1, f"{path} is {wide} px wider than the window"
+        found = [one for one in Axe().run(page.tab).response["violations"] if one["impact"] in SERIOUS]
+        assert [(one["id"], one["nodes"][0]["html"]) for one in found] == [], path
+    page.assert_quiet()
+    page.context.close()
+
+
+def test_the_log_is_searched_paged_and_jumped_in(page: Page, store: hansard.Store) -> None:
+    """An event of last week could not be found among millions."""
+    store.append("many-1", [Event("tick", n) for n in range(120)])
+    page.go("/")
+    assert page.tab.locator("#rows tr").count() == 50
+    page.tab.get_by_role("link", name="Older").click()
+    page.tab.get_by_role("link", name="Newer").wait_for()
+    assert page.tab.locator("#rows tr").first.inner_text().startswith("75")
+    page.tab.get_by_label("Type").fill("placed, paid")
+    page.tab.keyboard.press("Enter")
+    page.tab.wait_for_url("**/?type=placed*")
+    assert page.tab.locator("#rows tr").count() == 2
+    page.go("/?position=60")
+    assert page.tab.locator("#rows tr.marked").inner_text().startswith("60")
+    page.go(f"/?at={store.event(next(store.read(after=9, limit=1)).id).timestamp.isoformat().replace('+', '%2B')}")  # type: ignore[union-attr]
+    assert page.tab.locator("#rows tr.marked").count() == 1
+    page.go("/?tag=customer:1")
+    assert page.tab.locator("#rows tr").count() == 1
+
+
+def test_the_tail_is_live(page: Page, store: hansard.Store) -> None:
+    """A person would have to press reload."""
+    page.go("/")
+    page.tab.get_by_label("Live").check()
+    page.tab.get_by_text("waiting for events").wait_for()
+    store.append("order-9", [Event("shipped", {"n": n}, tags={"fast"}) for n in range(3)])
+    page.tab.get_by_text("3 new").wait_for()
+    first = page.tab.locator("#rows tr").first
+    assert "shipped" in first.inner_text()
+    assert first.get_by_role("link", name="fast").count() == 1
+    page.tab.get_by_label("Live").uncheck()
+
+
+def test_an_event_is_shown_and_copied(page: Page) -> None:
+    """A person could not hand an event on to a colleague or a program."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.go("/event/1")
+    assert "Ulm" in page.tab.locator(".tree").first.inner_text()
+    page.tab.get_by_role("button", name="Copy as curl").click()
+    page.tab.get_by_role("button", name="Copied").wait_for()
+    assert page.tab.evaluate("navigator.clipboard.readText()").startswith("curl -s http://127.0.0.1")
+
+
+def test_causes_are_drawn(page: Page) -> None:
+    """Why something happened could only be guessed."""
+    page.go("/event/1/graph")
+    drawn = page.tab.locator("svg")
+    assert drawn.locator("rect").count() == 2
+    assert drawn.locator("path.arrow").count() == 1
+    drawn.locator("text", has_text="payment-requested").click()
+    page.tab.wait_for_url("**/event/*")
+    assert "payment-requested" in page.tab.locator("h1").inner_text()
+
+
+def test_the_slider_travels_through_time(page: Page) -> None:
+    """What a stream was like yesterday could not be seen."""
+    page.go("/travel?stream=order-1")
+    city = page.tab.locator("tr", has_text="customer.city")
+    assert "Bonn" in city.inner_text()
+    assert "moved, version 2" in city.inner_text()
+    slider = page.tab.get_by_role("slider")
+    slider.focus()
+    slider.press("ArrowLeft")
+    page.tab.get_by_text("changed, was").wait_for()
+    assert "version=2" in page.tab.url
+    slider.press("ArrowLeft")
+    page.tab.locator("tr.added", has_text="Ulm").wait_for()
+    slider.press("Home")
+    page.tab.get_by_text("Before the first event").wait_for()
+
+
+def test_charts_show_the_rate_live(page: Page, store: hansard.Store) -> None:
+    """A burst would be over before anybody sees it."""
+    page.go("/charts")
+    page.tab.locator("#live-rate").wait_for()
+    store.append("burst-1", [Event("tick") for _ in range(500)])
+    page.tab.wait_for_function("() => parseFloat(document.querySelector('#live-rate h2 span').textContent) > 40", timeout=15_000)
+
+
+def test_a_rebuild_shows_its_progress_and_takes_over(page: Page, store: hansard.Store) -> None:
+    """A read model could not be rebuilt, or nobody would know how long it takes."""
+    slow = threading.Event()
+
+    def fold(n: int, event: Any) -> int:
+        slow.wait(0.002)
+        return n + 1
+
+    store.append("many-1", [Event("tick") for _ in range(1_500)])
+    totals = Projection("totals", fold, initial=0)
+    page.go("/projections/totals")
+    page.tab.get_by_role("button", name="Rebuild").click()
+    row = page.tab.locator("#builds tr", has_text="building")
+    row.wait_for()
+    with store.run(totals):
+        page.tab.wait_for_function(
+            "() => [...document.querySelectorAll('#builds tr')].some(r => /building/.test(r.textContent) && r.querySelector('progress')?.value > 0)",
+            timeout=20_000,
+        )
+        slow.set()
+        page.tab.wait_for_function("() => !/building/.test(document.querySelector('#builds').textContent)", timeout=30_000)
+    assert store.projection("totals").status().active == "1.2"
+    page.tab.get_by_role("button", name="Promote").first.click()
+    page.tab.wait_for_load_state("load")
+    page.tab.wait_for_function("() => document.querySelector('#builds tr.marked')?.textContent.includes('(version 1)')")
+    assert store.projection("totals").status().active != "1.2"
+
+
+def test_dead_letters_are_retried_and_discarded(page: Page, store: hansard.Store) -> None:
+    """An event that failed would stay so for ever."""
+    seen: list[int] = []
+    mailer = Processor("mailer", lambda event: seen.append(event.position), query=Query(types={"paid"}), on_failure=PARK)
+    store.append("order-2", Event("paid"))
+    page.go("/readers/mailer")
+    assert "no such account" in page.tab.locator("#letters").inner_text()
+    page.tab.get_by_role("button", name="Retry", exact=True).first.click()
+    page.tab.wait_for_load_state("load")
+    store.catch_up(mailer)
+    assert sorted(seen) == [4, 6]
+    page.go("/readers/mailer")
+    page.tab.get_by_text("None.").wait_for()
+    assert [e.type for e in store.all("hansard.audit")] == ["hansard.dead-letters-retried"]
+
+
+def test_everything_can_be_done_by_keyboard(page: Page) -> None:
+    """Whoever uses no mouse could not use it."""
+    page.go("/")
+    page.tab.keyboard.press("Tab")
+    assert page.tab.evaluate("document.activeElement.textContent") == "Skip to the content"
+    page.tab.keyboard.press("/")
+    assert page.tab.evaluate("document.activeElement.name") == "type"
+    page.tab.keyboard.press("Escape")
+    page.tab.evaluate("document.activeElement.blur()")
+    page.tab.keyboard.press("j")
+    page.tab.keyboard.press("j")
+    page.tab.keyboard.press("k")
+    page.tab.keyboard.press("Enter")
+    page.tab.wait_for_url("**/event/*")
+    assert page.tab.url.endswith("/event/5")
+    page.go("/")
+    page.tab.keyboard.press("l")
+    page.tab.get_by_text("waiting for events").wait_for()
+
+
+def test_the_page_works_without_scripts(chromium: Any, url: str) -> None:
+    """A locked-down browser would show nothing."""
+    context = chromium.new_context(java_script_enabled=False)
+    tab = context.new_page()
+    for path in PAGES:
+        tab.goto(url + path)
+        assert tab.locator("h1").count() == 1
+    tab.goto(f"{url}/travel?stream=order-1")
+    tab.get_by_role("link", name="Before it").click()
+    assert "version=2" in tab.url
+    context.close()
+
+
+def test_a_store_of_many_events_opens_as_fast_as_an_empty_one(chromium: Any, tmp_path: Path) -> None:
+    """Whoever has much to look at could not look at it."""
+    seconds = []
+    for number, count in enumerate((0, 200_000)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        with hansard.open(folder / "log.db") as store:
+            for start in range(0, count, 20_000):
+                store.append(f"s-{start}", [Event(f"t-{n % 9}") for n in range(20_000)])
+        with served(open_storage(folder / "log.db"), Settings(read_only=False), is_watched=False) as url:
+            page = Page(chromium, url)
+            page.go("/")
+            started = time.perf_counter()
+            for path in ("/", "/streams", "/charts", "/?type=t-3"):
+                page.go(path)
+            seconds.append(time.perf_counter() - started)
+            with suppress(Exception):
+                page.context.close()
+    assert seconds[1] < seconds[0] + 2.0, seconds
