@@ -71,12 +71,14 @@ def _run(tmp_path: Path, examples: int, *options: str) -> None:
         ]
         environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(tmp_path)}
         ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900)
-        assert ended.returncode == 0, f"{ended.stdout[-16_000:]}\n{ended.stderr[-2_000:]}"
+        assert ended.returncode == 0, (
+            f"{ended.stdout.partition('= FAILURES =')[2][:6_000] or ended.stdout[-6_000:]}\n{ended.stderr[-2_000:]}"
+        )
 
 
 def test_what_the_document_says_is_what_the_server_does(tmp_path: Path) -> None:
     """A generated client would be refused for what the document allows, or let through with what it forbids."""
-    _run(tmp_path, 6, "--seed", "3", "--exclude-path-regex", "/transactions", "--phases", "examples,coverage,fuzzing")
+    _run(tmp_path, 6, "--seed", "1", "--exclude-path-regex", "/transactions", "--phases", "examples,coverage,fuzzing")
 
 
 @pytest.mark.soak

@@ -155,7 +155,7 @@ def event_of(form: EventForm) -> Event:
         form.type,
         None,
         None,
-        form.tags,
+        _at_most("tags", form.tags, TAGS_PER_EVENT_MAX),
         form.id,
         data_json=_text("data", form.data, form.data_json, b"null"),
         metadata_json=_text("metadata", form.metadata, form.metadata_json, b"{}"),
@@ -163,7 +163,19 @@ def event_of(form: EventForm) -> Event:
 
 
 def query_of(form: QueryForm) -> Query:
-    return Query.of(*[QueryItem(frozenset(i.types), frozenset(i.tags), i.stream, i.category) for i in form.items])
+    return Query.of(*[_query_item_of(item) for item in form.items])
+
+
+def _query_item_of(form: QueryItemForm) -> QueryItem:
+    types, tags = _at_most("types", form.types, QUERY_NAMES_MAX), _at_most("tags", form.tags, QUERY_NAMES_MAX)
+    return QueryItem(frozenset(types), frozenset(tags), form.stream, form.category)
+
+
+def _at_most(field: str, names: list[str], count_max: int) -> list[str]:
+    """As many as the schema says, whether they differ or not."""
+    if len(names) > count_max:
+        raise InvalidInput(field, len(names), f"expected at most {count_max} names")
+    return names
 
 
 def expected_of(form: ExpectedForm) -> int:

@@ -56,7 +56,8 @@ async def append_to_stream(service: Service, request: Request) -> Answer:
     """
     stream = request.values["stream"]
     request.principal.check_stream(Permission.APPEND, stream)
-    part = StreamAppend(stream, await _events(request), await _expected(service, request, stream))
+    part = StreamAppend(stream, await _events(request))  # what is wrong with them is told before what does not fit
+    part = msgspec.structs.replace(part, expected_version=await _expected(service, request, stream))
     appended = await service.appends.begin(append_of((part,), None))
     return _placed(appended, [header("etag", version_tag(appended.versions[stream]))])
 
