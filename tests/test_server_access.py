@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def test_keys_are_hashed_expire_and_are_revoked(place: str, tmp_path: Path) -> N
     key = add_key(place, "one", ["read"], by="jo")
     short = add_key(place, "short", ["read"], by="jo", days=1e-9)
     assert not any(key.encode() in file.read_bytes() for file in tmp_path.iterdir())
-    assert [(k.name, key.startswith(k.id)) for k in list_keys(place)][0] == ("one", True)
+    assert {(k.name, key.startswith(k.id)) for k in list_keys(place)} == {("one", True), ("short", False)}
     with pytest.raises(InvalidInput, match="there is a key of this name"):
         add_key(place, "one", ["read"], by="jo")
     with served(open_storage(place), LOCKED) as url:
@@ -156,7 +155,7 @@ def test_a_remote_store_gives_its_key_and_learns_what_it_may_not(place: str, mon
 
 
 @pytest.fixture
-def issuer(tmp_path: Path) -> Iterator[Any]:
+def issuer(tmp_path: Path) -> Any:
     """Signs tokens as a real issuer does."""
     private = ec.generate_private_key(ec.SECP256R1())
     other = ec.generate_private_key(ec.SECP256R1())
@@ -173,7 +172,7 @@ def issuer(tmp_path: Path) -> Iterator[Any]:
             return jwt.encode(body, key, algorithm=algorithm, headers={"kid": kid})
 
     Issuer.other = other  # type: ignore[attr-defined]
-    yield Issuer()
+    return Issuer()
 
 
 def test_tokens_are_checked_in_every_respect(place: str, issuer: Any) -> None:

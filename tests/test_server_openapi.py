@@ -1,4 +1,4 @@
-"""The OpenAPI document is valid, and says what the server does: schemathesis asks what the document allows and what it forbids."""
+"""The OpenAPI document is valid, and says what the server does: schemathesis asks what it allows and what it forbids."""
 
 import json
 import os

@@ -18,9 +18,11 @@ from servers import served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install Debian's chromium to run these tests")
-PAGES = ["/", "/streams", "/stream?name=order-1", "/event/1", "/event/2/graph", "/travel?stream=order-1", "/charts", "/projections",
-         "/projections/totals", "/projections/totals/differences?old=1&new=1.1", "/readers", "/readers/mailer", "/timers", "/health",
-         "/reference", "/problems", "/login", "/nowhere"]  # fmt: skip
+PAGES = [
+    *("/", "/streams", "/stream?name=order-1", "/event/1", "/event/2/graph", "/travel?stream=order-1", "/charts"),
+    *("/projections", "/projections/totals", "/projections/totals/differences?old=1&new=1.1", "/readers", "/readers/mailer"),
+    *("/timers", "/health", "/reference", "/problems", "/login", "/nowhere"),
+]
 SERIOUS = {"serious", "critical"}
 
 
@@ -212,7 +214,8 @@ def test_a_rebuild_shows_its_progress_and_takes_over(page: Page, store: hansard.
     row.wait_for()
     with store.run(totals):
         page.tab.wait_for_function(
-            "() => [...document.querySelectorAll('#builds tr')].some(r => /building/.test(r.textContent) && r.querySelector('progress')?.value > 0)",
+            "() => [...document.querySelectorAll('#builds tr')]"
+            ".some(row => /building/.test(row.textContent) && row.querySelector('progress')?.value > 0)",
             timeout=20_000,
         )
         slow.set()

@@ -14,6 +14,7 @@ from hansard.processors.documents import ReaderDocument, query_document
 from hansard.processors.handling import EventFailed
 from hansard.query import Query
 from hansard.storage.port import StorageTransaction
+from hansard.tracing import following
 from hansard.transactions import Transaction
 
 
@@ -37,7 +38,7 @@ class ProcessorWork:
         return key_of(event, self.processor.partition_by)
 
     def handle(self, event: RecordedEvent) -> None:
-        with self._chains.handling(event.position):
+        with following(event, self.processor.name), self._chains.handling(event.position):
             if self.processor.is_async:
                 self._calls.run(self.processor.handler(event), timeout_s=self.processor.timeout_s)
                 return
@@ -57,7 +58,7 @@ class ProcessorWork:
 
     def _handle_one_in(self, transaction: StorageTransaction, event: RecordedEvent) -> None:
         given = Transaction(transaction)
-        with self._chains.handling(event.position):
+        with following(event, self.processor.name), self._chains.handling(event.position):
             timeout_s = self.processor.timeout_s
             interrupt = None if timeout_s is None else interrupt_of(transaction)
             result = self._calls.call(self.processor.handler, event, given, timeout_s=timeout_s, interrupt=interrupt)

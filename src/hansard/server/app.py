@@ -44,12 +44,12 @@ class App:
         try:
             answer = await self._answer(request)
             await self._send(request, answer, send)
+            self._note(request, answer, time.perf_counter() - started)
         except Disconnected:
             return
         finally:
             service.requests_under_way -= 1
             request.release()
-            self._note(request, time.perf_counter() - started)
 
     async def _answer(self, request: Request) -> Answer:
         try:
@@ -115,8 +115,13 @@ class App:
             log.error("stream at %s ended early: %s: %s", request.path, type(error).__name__, error)
             raise error
 
-    def _note(self, request: Request, seconds: float) -> None:
-        """For logs and metrics."""
+    def _note(self, request: Request, answer: Answer, seconds: float) -> None:
+        operation = getattr(request, "operation", None)
+        self.service.metrics.answered("unknown" if operation is None else operation.name, answer.status, seconds)
+        if log.isEnabledFor(logging.DEBUG):
+            who = getattr(request, "principal", NOBODY).name
+            facts = {"status": answer.status, "ms": round(seconds * 1000, 1), "who": who, "client": request.client}
+            log.debug("%s %s", request.method, request.path, extra=facts)
 
 
 def _is_page(request: Request) -> bool:

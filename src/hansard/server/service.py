@@ -14,9 +14,11 @@ from hansard.limits import READERS_MAX, SHARED_EVENTS_MAX, WAITING_THREADS_MAX
 from hansard.projections.definition import Projection
 from hansard.server.access.gate import Gate
 from hansard.server.groups import HeldConsumers
+from hansard.server.metrics import Metrics
 from hansard.server.requests import HeldBytes
 from hansard.server.settings import Settings
 from hansard.server.transactions import OpenTransactions
+from hansard.storage.instrumented import Instrumented
 from hansard.storage.port import Storage
 from hansard.store import Store
 from hansard.wire.recorded import form_of
@@ -28,7 +30,8 @@ class Service:
     def __init__(self, storage: Storage, settings: Settings, gate: Gate, projections: Sequence[Projection] = ()) -> None:
         self.begun_s = time.monotonic()
         self.projections = {projection.name: projection for projection in projections}
-        self.storage = storage
+        self.metrics = Metrics(settings.slow_ms)
+        storage = self.storage = Instrumented(storage, self.metrics)
         self.gate = gate
         self.settings = settings
         self.store = AsyncStore(storage)

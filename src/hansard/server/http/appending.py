@@ -16,6 +16,7 @@ from hansard.server.requests import Request, decoded_json
 from hansard.server.responses import Answer, Header, Response, Stream, Write, header
 from hansard.server.service import Service
 from hansard.streams import ANY, NO_STREAM, STREAM_EXISTS
+from hansard.tracing import TRACEPARENT
 from hansard.wire.appends import AppendForm, EventForm, EventForms, append_of_form, event_of
 from hansard.wire.problems import problem_of
 
@@ -178,9 +179,19 @@ async def _events(request: Request) -> list[Event]:
         return await cloudevents.events(request)
     request.sends(JSON)
     body = await request.body()
-    if body.lstrip()[:1] == b"{":
-        return [event_of(decoded_json(body, EventForm))]
-    return [event_of(form) for form in decoded_json(body, list[EventForm])]
+    forms = [decoded_json(body, EventForm)] if body.lstrip()[:1] == b"{" else decoded_json(body, list[EventForm])
+    return [event_of(_traced(request, form)) for form in forms]
+
+
+def _traced(request: Request, form: EventForm) -> EventForm:
+    """With the trace that the request belongs to; not where the client has made the id, and so may send the event again."""
+    traceparent = request.header(TRACEPARENT)
+    if traceparent is None or form.id is not None or form.metadata_json is not msgspec.UNSET:
+        return form
+    given = form.metadata
+    metadata = decoded_json(bytes(given), dict[str, Any]) if isinstance(given, msgspec.Raw) else {}
+    form.metadata = msgspec.Raw(_encode({TRACEPARENT: traceparent, **metadata}))
+    return form
 
 
 async def _expected(service: Service, request: Request, stream: str) -> int:

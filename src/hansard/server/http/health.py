@@ -9,7 +9,7 @@ from hansard.errors import CapabilityMissing, StoreClosed
 from hansard.server.access.permissions import Permission
 from hansard.server.operations import JSON, Operations
 from hansard.server.requests import Request
-from hansard.server.responses import Answer, json_of
+from hansard.server.responses import Answer, Response, json_of
 from hansard.server.service import Service
 from hansard.storage.port import Capability
 from hansard.wire.appends import Position
@@ -57,6 +57,18 @@ async def ready(service: Service, request: Request) -> Answer:
     started = time.perf_counter()
     head = await service.store.head()
     return json_of(Ready("ready", head, round((time.perf_counter() - started) * 1000, 3)))
+
+
+@operation("GET", "/metrics", needs=Permission.READ, returns={200: {"text/plain; version=0.0.4": None}})
+async def read_metrics(service: Service, request: Request) -> Answer:
+    """What is counted, for Prometheus."""
+    metrics = service.metrics
+    metrics.head.set(await service.store.head())
+    metrics.under_way.set(service.requests_under_way)
+    for status in await service.in_thread(lambda: list(service.control.readers())):
+        metrics.lag.labels(status.name).set(status.lag)
+        metrics.letters.labels(status.name).set(status.dead_letters)
+    return Response(metrics.text(), 200, "text/plain; version=0.0.4; charset=utf-8")
 
 
 @operation("GET", "/api/v1/store", needs=Permission.READ, returns={200: {JSON: About}})

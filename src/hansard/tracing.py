@@ -1,0 +1,76 @@
+"""Traces across appends and handlers, by OpenTelemetry where the program uses it; nothing at all where it does not.
+
+An event made with `traced_metadata()` carries the trace that it belongs to (`traceparent`, W3C Trace Context); a processor's
+handler goes on in that trace, whenever and wherever it runs.
+"""
+
+import sys
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Final
+
+from hansard.events import RecordedEvent
+
+TRACEPARENT: Final = "traceparent"
+_NAME: Final = "hansard"
+_NOTHING: Final = nullcontext()
+
+
+def traced_metadata(metadata: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Metadata with the present trace, for a new event; as it was given where there is no trace.
+
+    Not to be called again for an event that is appended once more: its content would be another one.
+
+    >>> traced_metadata({"by": "jo"})
+    {'by': 'jo'}
+    """
+    given = dict(metadata or {})
+    if _is_in_use() and TRACEPARENT not in given:
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # only where it is used
+
+        carrier: dict[str, str] = {}
+        TraceContextTextMapPropagator().inject(carrier)
+        given |= {name: carrier[name] for name in (TRACEPARENT,) if name in carrier}
+    return given
+
+
+def following(event: RecordedEvent, reader: str) -> AbstractContextManager[Any]:
+    """While a reader handles an event: in the trace that the event belongs to."""
+    if not _is_in_use():
+        return _NOTHING
+    from opentelemetry import trace  # only where it is used
+
+    attributes = {"hansard.position": event.position, "hansard.type": event.type, "hansard.reader": reader}
+    context, kind = context_of(event.metadata.get(TRACEPARENT)), trace.SpanKind.CONSUMER
+    started: AbstractContextManager[Any] = _tracer().start_as_current_span(
+        f"handle {event.type}", context=context, kind=kind, attributes=attributes
+    )
+    return started
+
+
+def span(name: str) -> AbstractContextManager[Any]:
+    """A step of the present trace."""
+    if not _is_in_use():
+        return _NOTHING
+    started: AbstractContextManager[Any] = _tracer().start_as_current_span(name)
+    return started
+
+
+def context_of(traceparent: object) -> Any:
+    """The OpenTelemetry context of a traceparent; None for none, or for one that is not valid."""
+    if not isinstance(traceparent, str):
+        return None
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # only where it is used
+
+    return TraceContextTextMapPropagator().extract({TRACEPARENT: traceparent})
+
+
+def _tracer() -> Any:
+    from opentelemetry import trace  # only where it is used
+
+    return trace.get_tracer(_NAME)
+
+
+def _is_in_use() -> bool:
+    """A program that uses it has imported it; looking for it would cost every other program."""
+    return "opentelemetry.trace" in sys.modules
