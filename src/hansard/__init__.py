@@ -100,6 +100,7 @@ if TYPE_CHECKING:
     from hansard.timers import Timer as Timer
     from hansard.timers import TimerInfo as TimerInfo
     from hansard.timers import Timers as Timers
+    from hansard.tracing import traced_metadata as traced_metadata
     from hansard.transactions import Transaction as Transaction
     from hansard.webhooks import Webhook as Webhook
 
@@ -175,6 +176,7 @@ _MODULE_OF = {
         "hansard.subscriptions.async_drivers": ("AsyncSubscription",),
         "hansard.subscriptions.drivers": ("Subscription",),
         "hansard.timers": ("CancelTimer", "Timer", "TimerInfo", "Timers"),
+        "hansard.tracing": ("traced_metadata",),
         "hansard.transactions": ("Transaction",),
         "hansard.webhooks": ("Webhook",),
     }.items()

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from hansard.cli.app import app_option, definitions_of
 from hansard.cli.options import store_argument
 from hansard.cli.output import console, format_options, print_json, table, wants_json
 from hansard.errors import OpenFailed
 from hansard.names import shown_place
+from hansard.projections.definition import Projection
 
 if TYPE_CHECKING:
     from hansard.server.settings import Configuration
@@ -64,26 +66,33 @@ def configuration_of(file: str | None, flags: dict[str, Any]) -> "Configuration"
 
 @click.command()
 @store_argument
+@app_option(is_required=False)
 @settings_options
-def serve(place: str, file: str | None, **flags: Any) -> None:
+def serve(place: str, app: str | None, file: str | None, **flags: Any) -> None:
     """Serve STORE over HTTP, with its web page, until interrupted.
 
     \b
     hansard serve shop.db                                      on this machine only
     hansard serve shop.db --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem
 
-    hansard.open("http://127.0.0.1:7878") is the same store again. See docs/server.md.
+    With --app, the page folds streams by your own projections, too. hansard.open("http://127.0.0.1:7878") is the same store again. See docs/server.md.
     """
     configuration = configuration_of(file, flags)
     start = _starter()
-    start(place, configuration.settings, on_started=lambda url: click.echo(f"Serving {shown_place(place)} at {url}", err=True))
+    start(
+        place,
+        configuration.settings,
+        projections=projections_of(app),
+        on_started=lambda url: click.echo(f"Serving {shown_place(place)} at {url}", err=True),
+    )
 
 
 @click.command()
 @store_argument
+@app_option(is_required=False)
 @click.option("--port", type=int, default=0, help="The port; any free one if it is not given.")
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
-def ui(place: str, port: int, no_browser: bool) -> None:
+def ui(place: str, app: str | None, port: int, no_browser: bool) -> None:
     """Look at STORE in a browser, on this machine only; nothing is changed."""
     start = _starter()
     from hansard.server.settings import Settings
@@ -93,7 +102,8 @@ def ui(place: str, port: int, no_browser: bool) -> None:
         if not no_browser:
             webbrowser.open(f"{url}/")
 
-    start(place, Settings(port=port, read_only=True, log_level="warning"), on_started=tell)
+    settings = Settings(port=port, read_only=True, log_level="warning")
+    start(place, settings, projections=projections_of(app), on_started=tell)
 
 
 @click.command()
@@ -110,6 +120,11 @@ def config(file: str | None, as_json: bool | None, **flags: Any) -> None:
     else:
         shown = [(name, "" if value is None else str(value), source) for name, value, source in rows]
         console().print(table(None, ("setting", "value", "source"), shown))
+
+
+def projections_of(app: str | None) -> list[Projection]:
+    """Those of the user's own, by which the page folds streams."""
+    return [] if app is None else [one for one in definitions_of(app) if isinstance(one, Projection)]
 
 
 def _starter() -> Any:

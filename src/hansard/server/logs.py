@@ -1,9 +1,12 @@
 """What the server says of itself: lines for people, or JSON lines for programs. Headers, keys and data are never in them."""
 
 import logging
+import queue
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any
+from logging.handlers import QueueHandler, QueueListener
+from typing import Any, Final
 
 import msgspec
 
@@ -13,14 +16,34 @@ FACTS = ("method", "path", "status", "ms", "who", "client", "trace")
 """Members of a log record beside its message."""
 
 
-def set_up_logs(settings: Settings) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if settings.log_format == "json" else Lines())
+_WAITING_MAX: Final = 10_000
+"""Lines that wait to be written; more are left out, so that a reader of the log that stands still stops no server."""
+
+
+def set_up_logs(settings: Settings) -> QueueListener:
+    """Lines are written by a thread of their own; `stop()` writes what waits."""
+    writer = logging.StreamHandler(sys.stderr)
+    writer.setFormatter(JsonLines() if settings.log_format == "json" else Lines())
+    waiting: queue.Queue[logging.LogRecord] = queue.Queue(_WAITING_MAX)
+    handler = _Handler(waiting)
+    listener = QueueListener(waiting, writer)
+    listener.start()
     for name in ("hansard", "uvicorn.error"):
         logger = logging.getLogger(name)
         logger.handlers = [handler]
         logger.propagate = False
         logger.setLevel(settings.log_level.upper() if name == "hansard" else logging.WARNING)
+    return listener
+
+
+class _Handler(QueueHandler):
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        """As it is: in the same process nothing need be flattened."""
+        return record
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with suppress(queue.Full):
+            self.queue.put_nowait(record)
 
 
 class JsonLines(logging.Formatter):

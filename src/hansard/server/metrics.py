@@ -1,6 +1,7 @@
 """What the server counts, for Prometheus; and the log of what was slow."""
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -10,6 +11,7 @@ from hansard.errors import HansardError
 
 log = logging.getLogger("hansard.slow")
 
+_SLOW_EVERY_S: Final = 0.1
 _SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
 
@@ -36,6 +38,7 @@ class Metrics:
         self.letters = Gauge(
             "hansard_reader_dead_letters", "Events that a reader could not handle.", ["reader"], registry=self.registry
         )
+        self._silent_until_s, self._left_out = 0.0, 0
         self._by_verb: dict[str, tuple[Histogram, Counter]] = {}
         self._by_operation: dict[tuple[str, int], tuple[Histogram, Counter]] = {}
 
@@ -48,7 +51,17 @@ class Metrics:
         if error is not None:
             self._errors.labels(verb, error.code).inc()
         if seconds >= self._slow_s:
-            log.warning("slow %s: %s", verb, what(), extra={"ms": round(seconds * 1000, 1)})
+            self._tell_slow(verb, seconds, what)
+
+    def _tell_slow(self, verb: str, seconds: float, what: Callable[[], str]) -> None:
+        """Where everything is slow, a line now and then says it better than all of them."""
+        now = time.monotonic()
+        if now < self._silent_until_s:
+            self._left_out += 1
+            return
+        more = f" (and {self._left_out} more)" if self._left_out else ""
+        self._silent_until_s, self._left_out = now + _SLOW_EVERY_S, 0
+        log.warning("slow %s: %s%s", verb, what(), more, extra={"ms": round(seconds * 1000, 1)})
 
     def answered(self, operation: str, status: int, seconds: float) -> None:
         known = self._by_operation.get((operation, status))

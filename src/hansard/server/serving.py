@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import uvicorn
@@ -12,6 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hansard.errors import OpenFailed
 from hansard.limits import KEEP_ALIVE_S, REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_S
+from hansard.projections.definition import Projection
 from hansard.server.access.gate import Gate
 from hansard.server.app import App
 from hansard.server.operations import Operation
@@ -77,6 +78,7 @@ class Serving(uvicorn.Server):
         """Streams without an end are ended first; then requests under way have their time."""
         self._service.stop()
         await super().shutdown(sockets)
+        self._captured_signals.clear()  # it was asked to stop, and has: that is no failure
 
 
 async def serve(
@@ -87,9 +89,10 @@ async def serve(
     *,
     listening: socket.socket,
     on_started: Callable[[Serving], None] = lambda serving: None,
+    projections: Sequence[Projection] = (),
 ) -> None:
     """Until it is told to stop (SIGINT, SIGTERM, or `should_exit`). Closes the store."""
-    service = Service(storage, settings, gate)
+    service = Service(storage, settings, gate, projections)
     try:
         config = uvicorn.Config(
             App(service, operations),

@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from hansard.errors import HansardError, InvalidInput
 from hansard.names import shown_place
+from hansard.projections.definition import Projection
 from hansard.server.access.gate import Gate, is_loopback
 from hansard.server.access.keys import Keys, all_of
 from hansard.server.access.sessions import Sessions
@@ -26,13 +27,20 @@ log = logging.getLogger("hansard.server")
 _REFRESH_S = 1.0
 
 
-def start(place: str | os.PathLike[str], settings: Settings, *, on_started: Callable[[str], None]) -> None:
+def start(
+    place: str | os.PathLike[str],
+    settings: Settings,
+    *,
+    on_started: Callable[[str], None],
+    projections: Sequence[Projection] = (),
+) -> None:
     """Serve the store at a place until the process is told to stop. `on_started` is called with the URL.
+
+    `projections`: by which the page folds streams.
 
     Raises InvalidInput for what is not safe, OpenFailed if the store or the address cannot be opened.
     """
     check_safe(settings)
-    set_up_logs(settings)
     storage = open_storage(place, read_only=settings.read_only, must_exist=settings.read_only)
     try:
         gate, refreshing = gate_of(storage, settings)
@@ -48,9 +56,13 @@ def start(place: str | os.PathLike[str], settings: Settings, *, on_started: Call
 
     async def main() -> None:
         async with _refreshed(refreshing):
-            await serve(storage, settings, OPERATIONS, gate, listening=listening, on_started=started)
+            await serve(storage, settings, OPERATIONS, gate, listening=listening, on_started=started, projections=projections)
 
-    run(main())
+    logs = set_up_logs(settings)
+    try:
+        run(main())
+    finally:
+        logs.stop()
 
 
 def check_safe(settings: Settings) -> None:
