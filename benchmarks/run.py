@@ -17,6 +17,7 @@ import postgres
 import reacting
 import reads
 import results
+import server
 import single_append
 
 QUESTIONS = {
@@ -28,6 +29,7 @@ QUESTIONS = {
     "memory_engine": memory_engine,
     "reacting": reacting,
     "postgres": postgres,
+    "server": server,
 }
 NEED_LARGE = {"reads", "conditions"}
 

@@ -25,7 +25,7 @@ def place_of(engine: str, folder: Path) -> str:
 @contextmanager
 def database(engine: str, folder: Path) -> Iterator[str]:
     """A place with room for tables that no other test has made."""
-    if engine == "file":
+    if engine in ("file", "remote"):
         yield place_of(engine, folder)
         return
     with empty_schema() as schema:

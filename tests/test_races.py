@@ -49,7 +49,7 @@ def test_threads_race_on_postgresql(seed: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-@pytest.mark.parametrize("engine", DATABASES)
+@pytest.mark.parametrize("engine", [*DATABASES, "remote"])
 def test_a_reader_by_category_skips_no_event_of_a_type_that_is_new(engine: str, tmp_path: Path, backwards: bool) -> None:
     """A type that appears while a page is being put together would be skipped for ever by a checkpointing reader."""
     place, count = place_of(engine, tmp_path), 1_500
@@ -79,7 +79,7 @@ def test_threads_race_for_long(seed: int, tmp_path: Path) -> None:
     simulator.simulate(lambda: hansard.open(log_url(tmp_path)), seed, clients=5, steps=60)
 
 
-@pytest.mark.parametrize("engine", DATABASES)
+@pytest.mark.parametrize("engine", [*DATABASES, "remote"])
 @pytest.mark.parametrize(
     "seed", [*range(300, 304), *[pytest.param(seed, marks=pytest.mark.soak) for seed in range(2_000, 2_040)]]
 )

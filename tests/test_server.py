@@ -426,17 +426,14 @@ def test_a_server_that_is_full_says_when_to_come_again(
     client: Client, store: hansard.Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Clients would hammer a server that has no room, or give up for ever."""
-    body = iter([b'{"appends":[{"events":[{"type":"x"}]}]', b"}"])
     with monkeypatch.context() as patched:
         patched.setattr("hansard.server.requests.REQUESTS_BYTES_MAX", 10)
-        connection = HTTPConnection(client.host, client.port, timeout=10)
-        connection.request("POST", "/api/v1/events", body, {"Content-Type": "application/json"}, encode_chunked=True)
-        full = connection.getresponse()
-        assert (full.status, full.headers["retry-after"], json.loads(full.read())["code"]) == (503, "1", "busy")
-        connection.close()
+        body = b'{"appends":[{"events":[{"type":"x","data":"' + b"y" * 200_000 + b'"}]}]}'
+        full = client.post("/api/v1/events", json.loads(body))
+        assert (full.status, full.headers["retry-after"], full.json["code"]) == (503, "1", "busy")
     with hansard.open(client.url) as remote:
         monkeypatch.setattr("hansard.server.app.REQUESTS_MAX", 0)
         assert client.get("/api/v1/head").status == 503
-        threading.Timer(0.5, lambda: monkeypatch.undo()).start()
+        threading.Timer(0.5, monkeypatch.undo).start()
         assert remote.add("a-1", "x").position == 1, "a remote store comes again by itself"
     assert store.head() == 1

@@ -75,7 +75,8 @@ def serve(place: str, app: str | None, file: str | None, **flags: Any) -> None:
     hansard serve shop.db                                      on this machine only
     hansard serve shop.db --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem
 
-    With --app, the page folds streams by your own projections, too. hansard.open("http://127.0.0.1:7878") is the same store again. See docs/server.md.
+    With --app, the page folds streams by your own projections, too. hansard.open("http://127.0.0.1:7878") is the same
+    store again. See docs/server.md.
     """
     configuration = configuration_of(file, flags)
     start = _starter()

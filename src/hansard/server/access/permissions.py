@@ -57,7 +57,7 @@ class Principal(msgspec.Struct, frozen=True):
 
     def may(self, permission: Permission) -> bool:
         """Whether for any category."""
-        return any(grant.permission in (permission, Permission.ADMIN) for grant in self.grants)
+        return any(grant.permission is permission or grant.permission is Permission.ADMIN for grant in self.grants)
 
     def may_all(self, permission: Permission) -> bool:
         """Whether for every event, those without a stream included."""
@@ -67,11 +67,12 @@ class Principal(msgspec.Struct, frozen=True):
 
     def may_in(self, permission: Permission, category: str | None) -> bool:
         """Whether in a category; None: for events without a stream."""
-        return any(
-            grant.permission in (permission, Permission.ADMIN)
-            and (grant.pattern == EVERY_CATEGORY or (category is not None and fnmatchcase(category, grant.pattern)))
-            for grant in self.grants
-        )
+        for grant in self.grants:
+            if (grant.permission is permission or grant.permission is Permission.ADMIN) and (
+                grant.pattern == EVERY_CATEGORY or (category is not None and fnmatchcase(category, grant.pattern))
+            ):
+                return True
+        return False
 
     def check(self, permission: Permission) -> None:
         if not self.may(permission):
