@@ -17,6 +17,7 @@ import pytest
 import hansard
 from hansard import PARK, Event, Processor, Projection, Query, Retry
 from hansard.storage.opening import open_storage
+from places import place_of
 from servers import Client, served
 
 
@@ -400,6 +401,24 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(client: Client) -
     connection.close()
 
 
+def test_clients_that_send_too_slowly_are_cut_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few clients could hold all connections without asking for anything."""
+    monkeypatch.setattr("hansard.server.serving.REQUEST_HEADERS_S", 0.2)
+    monkeypatch.setattr("hansard.server.requests.REQUEST_BODY_PAUSE_S", 0.2)
+    for text, told in (
+        (b"", b"408"),
+        (b"GET / HT", b"408"),
+        (
+            b"POST /api/v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9999\r\n\r\n{",
+            b"408",
+        ),
+    ):
+        with socket.create_connection((client.host, client.port), 10) as connection:
+            connection.sendall(text)
+            assert told in connection.recv(1_000)
+    assert client.get("/health/live").status == 200
+
+
 def test_headers_without_end_are_cut_off(client: Client) -> None:
     """One client could fill the server's memory without asking for anything."""
     with socket.create_connection((client.host, client.port), 10) as connection:
@@ -437,3 +456,21 @@ def test_a_server_that_is_full_says_when_to_come_again(
         threading.Timer(0.5, monkeypatch.undo).start()
         assert remote.add("a-1", "x").position == 1, "a remote store comes again by itself"
     assert store.head() == 1
+
+
+@pytest.mark.parametrize("engine", ["memory", "file", "postgres"])
+def test_any_engine_is_served_with_its_page(engine: str, tmp_path: Path) -> None:
+    """What works on a file would fail on a database."""
+    place = place_of(engine, tmp_path / "store")
+    with served(open_storage(place), is_watched=False) as url, hansard.open(url) as store:
+        client = Client(url)
+        store.append("a-1", [Event("x", {"n": n}, tags={"t"}) for n in range(700)])
+        store.catch_up(Projection("count", lambda n, event: n + 1, initial=0))
+        assert store.model("count")["a-1"] == 700
+        assert len(client.get("/api/v1/events", {"Accept": "application/x-ndjson"}).body.splitlines()) == 700
+        with client.tail("/api/v1/events?after=699") as tail:
+            assert tail.next_id() == 700
+        for path in ("/", "/streams", "/stream?name=a-1", "/event/700", "/event/1/graph", "/travel?stream=a-1", "/charts?span=hour",
+                     "/projections/count", "/readers", "/timers", "/health"):  # fmt: skip
+            assert client.get(path, {"Accept": "text/html"}).status == 200, path
+        assert client.get("/api/v1/streams?category=a").json["streams"][0]["version"] == 700

@@ -21,11 +21,42 @@ from hansard.server.settings import Settings
 from hansard.storage.port import Storage
 
 
+class _Joining:
+    """A transport that sends the head of an answer together with its body: uvicorn writes them one after the other, and a system
+    call costs more than making the answer."""
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._held: bytes | None = None
+
+    def write(self, data: bytes) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._transport.write(held + data)
+        else:
+            self._held = data
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        """Nothing followed in this turn of the loop."""
+        held, self._held = self._held, None
+        if held is not None:
+            self._transport.write(held)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class Protocol(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it; but a client that sends its headers too slowly, or too many, is cut off."""
 
     def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
+        super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
         self._is_in_head, self._head_bytes = True, 0
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_HEADERS_S, self._too_slow)
 

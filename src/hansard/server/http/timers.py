@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from hansard.errors import InvalidInput, ResourceNotFound
 from hansard.limits import PAGE_DOCUMENTS_MAX
+from hansard.server import audit
 from hansard.server.access.permissions import Permission
 from hansard.server.operations import JSON, Operations
 from hansard.server.requests import Request
@@ -83,6 +84,7 @@ async def cancel_timer(service: Service, request: Request) -> Answer:
     name = request.values["name"]
     if not await service.in_thread(service.control.timers.cancel, name):
         raise ResourceNotFound(f"no timer of name {name!r} waits")
+    await audit.note(service, request, "timer-cancelled", name)
     return OK
 
 
