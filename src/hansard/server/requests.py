@@ -208,9 +208,25 @@ class Request:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    def check_line(self, rest: bytes, bytes_max: int = REQUEST_BYTES_MAX) -> None:
-        """The beginning of a line that has not ended yet."""
-        self._check_size(len(rest), bytes_max)
+    async def lines(self, bytes_max: int = REQUEST_BYTES_MAX) -> AsyncIterator[list[bytes]]:
+        """The lines of the body, as many as come together; empty ones are left out. The client is not read from while nobody
+        asks. Raises RequestTooLarge for a line that is too long."""
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            *ended, rest = chunk.split(b"\n")
+            if ended:
+                ended[0] = b"".join([*parts, ended[0]])
+                self.release()
+                parts, size = [], 0
+                if lines := [line for line in ended if line.strip()]:
+                    yield lines
+            size += len(rest)
+            self._check_size(size, bytes_max)
+            self._hold(len(rest))
+            parts.append(rest)
+        if (last := b"".join(parts)).strip():
+            yield [last]
 
     def release(self) -> None:
         """Its body is no longer held."""

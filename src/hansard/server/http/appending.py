@@ -103,15 +103,9 @@ async def append_in_bulk(service: Service, request: Request) -> Answer:
 
 async def _groups(request: Request) -> AsyncIterator[list[bytes]]:
     """Lines that came together, at most _UNDER_WAY."""
-    rest = b""
-    async for chunk in request.chunks():
-        *lines, rest = (rest + chunk).split(b"\n")
-        request.check_line(rest)
-        lines = [line for line in lines if line.strip()]
+    async for lines in request.lines():
         for start in range(0, len(lines), _UNDER_WAY):
             yield lines[start : start + _UNDER_WAY]
-    if rest.strip():
-        yield [rest]
 
 
 def _begun(service: Service, request: Request, lines: Sequence[bytes]) -> list[tuple[bytes, Any]]:

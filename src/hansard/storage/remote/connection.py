@@ -168,8 +168,12 @@ class Connections:
         error.__cause__ = failed
         return error
 
+    @property
+    def is_in_child(self) -> bool:
+        return os.getpid() != self._pid
+
     def check_open(self) -> None:
-        if os.getpid() != self._pid:
+        if self.is_in_child:
             raise StoreForked("the store was opened before a fork; open it again in this process")
         if self._is_closed:
             raise StoreClosed("the store is closed; open it again")
@@ -179,8 +183,8 @@ class Connections:
         with self._lock:
             self._is_closed = True
             kept, self._kept = self._kept, []
-        if os.getpid() != self._pid:
-            return
+        if self.is_in_child:
+            return  # the connections are the parent's
         for connection in kept:
             connection.close()
         for connection in list(self._waiting):

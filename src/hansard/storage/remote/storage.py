@@ -1,7 +1,6 @@
 """The remote engine: the port's verbs, asked of a server."""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import quote, urlencode
@@ -10,21 +9,24 @@ from uuid import UUID
 import msgspec
 
 from hansard.appends import Append, Appended
-from hansard.errors import CapabilityMissing, HansardError, OpenFailed, StorageFailed, StoreBusy, StoreReadOnly, StoreUnusable
+from hansard.errors import CapabilityMissing, HansardError, OpenFailed, OutcomeUnknown, StorageFailed, StoreReadOnly
 from hansard.events import RecordedEvent
 from hansard.limits import BUSY_TIMEOUT_S, LONG_POLL_S_MAX
 from hansard.query import Query
+from hansard.storage.group_commit import GroupCommit
 from hansard.storage.port import Capability, Dialect, InlineHook, ResultT, StorageTransaction, Ticket
 from hansard.storage.remote.address import Address
 from hansard.storage.remote.connection import LINES, Connections
-from hansard.storage.remote.sending import Sender, first_time
 from hansard.storage.remote.transaction import RemoteTransaction
 from hansard.streams import StreamInfo
 from hansard.wire.appends import append_form, query_form
+from hansard.wire.problems import error_of
 from hansard.wire.recorded import recorded_of
 
 _TRANSACTIONS_TRIED: Final = 5
 _OPEN_S: Final = 2.0
+_REQUEST_BYTES: Final = 16 * 1024 * 1024
+"""Appends of one request, unless one alone is larger."""
 
 
 class _About(msgspec.Struct):
@@ -59,7 +61,13 @@ class _Problems(msgspec.Struct):
     problems: list[str]
 
 
+class _Outcome(msgspec.Struct):
+    appended: Appended | None = None
+    problem: dict[str, Any] | None = None
+
+
 _encode = msgspec.json.Encoder().encode
+_outcomes = msgspec.json.Decoder(_Outcome).decode_lines
 
 
 class RemoteStorage:
@@ -76,10 +84,8 @@ class RemoteStorage:
         self.durability = f"{about.durability}; at {address.shown}"
         self.capabilities = frozenset({Capability.PROCESSES} | ({Capability.CHECK} if "check" in about.capabilities else set()))
         self._is_read_only = read_only or about.is_read_only
-        self._sender = Sender(self._connections)
+        self._commits = GroupCommit(self._write_group)
         self._inline: InlineHook | None = None
-        self._turn = threading.RLock()
-        self._owner: int | None = None
         self._is_closed = False
 
     def _opened(self) -> _About:
@@ -93,24 +99,46 @@ class RemoteStorage:
 
     def append(self, append: Append) -> Appended:
         self._check_writable()
-        if self._inline is not None:
-            return self.transact(lambda transaction: transaction.append(append))
-        reply = self._connections.ask("POST", "/api/v1/events", append_form(append))
-        return first_time(self._decoded(reply.body, Appended), was_resent=reply.was_resent)
+        return self._commits.append(append)
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
         self._check_writable()
-        self._sender.submit(tickets)
+        self._commits.submit(tickets)
 
     def _check_writable(self) -> None:
-        self._check_not_inside()
         self._connections.check_open()
         if self._is_read_only:
             raise StoreReadOnly(f"{self._address.shown} was opened, or is served, read-only")
 
-    def _check_not_inside(self) -> None:
-        if self._owner == threading.get_ident():
-            raise StoreUnusable("inside a transaction of this store, use the transaction that you were given")
+    def _write_group(self, tickets: Sequence[Ticket]) -> None:
+        """What has gathered while the last request was under way goes in the next one."""
+        if self._inline is not None:
+            self._write_one_by_one(tickets)
+            return
+        lines = [append_form(ticket.append) for ticket in tickets]
+        for some in _in_requests(lines):
+            self._send(tickets[some], lines[some])
+
+    def _send(self, tickets: Sequence[Ticket], lines: Sequence[bytes]) -> None:
+        reply = self._connections.ask("POST", "/api/v1/appends", b"\n".join(lines), accept=LINES, sends=LINES)
+        try:
+            outcomes = _outcomes(reply.body)
+        except msgspec.MsgspecError as error:
+            raise StorageFailed(f"{self._address.shown}: not a Hansard server's answer: {error}") from error
+        if len(outcomes) != len(tickets):
+            raise OutcomeUnknown(f"{self._address.shown}: {len(outcomes)} outcomes for {len(tickets)} appends; append again")
+        for ticket, outcome in zip(tickets, outcomes, strict=True):
+            if outcome.problem is not None:
+                ticket.error = error_of(outcome.problem)
+            elif outcome.appended is not None:
+                ticket.appended = _first_time(outcome.appended, was_resent=reply.was_resent)
+
+    def _write_one_by_one(self, tickets: Sequence[Ticket]) -> None:
+        for ticket in tickets:
+            try:
+                ticket.appended = self._transacted(lambda transaction, append=ticket.append: transaction.append(append))  # type: ignore[misc]
+            except HansardError as error:
+                ticket.error = error
 
     # Reading
 
@@ -186,14 +214,7 @@ class RemoteStorage:
 
     def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         self._check_writable()
-        if not self._turn.acquire(timeout=BUSY_TIMEOUT_S):
-            raise StoreBusy(f"another transaction of this store has not ended within {BUSY_TIMEOUT_S:g} s; nothing was stored")
-        self._owner = threading.get_ident()
-        try:
-            return self._transacted(work)
-        finally:
-            self._owner = None
-            self._turn.release()
+        return self._commits.exclusively(lambda: self._transacted(work))
 
     def _transacted(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
         for tries_left in reversed(range(_TRANSACTIONS_TRIED)):
@@ -211,8 +232,10 @@ class RemoteStorage:
         raise AssertionError("unreachable")
 
     def set_inline(self, hook: InlineHook | None) -> None:
-        self._inline = hook
-        self._sender.one_by_one = None if hook is None else lambda ticket: self.append(ticket.append)
+        def change() -> None:
+            self._inline = hook
+
+        self._commits.exclusively(change)
 
     # Keeping
 
@@ -228,7 +251,8 @@ class RemoteStorage:
         if self._is_closed:
             return
         self._is_closed = True
-        self._sender.close()
+        if not self._connections.is_in_child:
+            self._commits.close()
         self._connections.close()
 
     def _got(
@@ -249,3 +273,19 @@ class RemoteStorage:
             return msgspec.json.decode(body, type=kind)
         except msgspec.MsgspecError as error:
             raise StorageFailed(f"{self._address.shown}: not a Hansard server's answer: {error}") from error
+
+
+def _in_requests(lines: Sequence[bytes]) -> Iterator[slice]:
+    """The lines in portions of a bounded size."""
+    start, size = 0, 0
+    for number, line in enumerate(lines):
+        if size and size + len(line) > _REQUEST_BYTES:
+            yield slice(start, number)
+            start, size = number, 0
+        size += len(line)
+    yield slice(start, len(lines))
+
+
+def _first_time(appended: Appended, *, was_resent: bool) -> Appended:
+    """A repetition that only this client's own second try has made is none: its handlers have not been called yet."""
+    return msgspec.structs.replace(appended, is_repeat=False) if was_resent and appended.is_repeat else appended
