@@ -8,7 +8,7 @@ from typing import Any
 
 from hansard.errors import HansardError, NotAuthenticated, StorageFailed, StoreBusy
 from hansard.limits import REQUESTS_MAX
-from hansard.server.access.permissions import NOBODY
+from hansard.server.access.permissions import NOBODY, Principal
 from hansard.server.access.rates import Rates
 from hansard.server.operations import Operation, Routes
 from hansard.server.requests import Disconnected, Request
@@ -55,7 +55,7 @@ class App:
         try:
             if self.service.requests_under_way > REQUESTS_MAX:
                 raise StoreBusy(f"{REQUESTS_MAX} requests are under way already; come again")
-            principal = self.service.gate.principal(request)
+            principal = self._principal(request)
             operation, request.values = self._routes.find(request.method, request.segments)
             request.operation = operation
             if self._rates is not None:
@@ -73,6 +73,15 @@ class App:
         except Exception:
             log.exception("unexpected error at %s %s", request.method, request.path)
             return problem_response(_unexpected())
+
+    def _principal(self, request: Request) -> Principal | None:
+        """Guessing is counted, too."""
+        try:
+            return self.service.gate.principal(request)
+        except NotAuthenticated:
+            if self._rates is not None:
+                self._rates.check(request.client)
+            raise
 
     async def _send(self, request: Request, answer: Answer, send: Send) -> None:
         headers = [*_PLAIN, *answer.headers]

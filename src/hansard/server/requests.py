@@ -28,8 +28,8 @@ BodyT = TypeVar("BodyT")
 
 
 _KEPT = {"data", "metadata"}
-_AT_ONCE_BYTES = 4_096
-"""A body of this size comes with its headers; a timer is only worth its cost for larger ones."""
+_WHOLE_NUMBERS_BYTES_MAX = 65_536
+"""Bodies that are looked through for 3.0 instead of 3; that costs much more than reading them."""
 
 
 class Disconnected(Exception):
@@ -175,8 +175,7 @@ class Request:
         """The whole body. Raises RequestTooLarge, RequestTimedOut or StoreBusy."""
         announced = int(self.header("content-length") or 0)
         self._check_size(announced, bytes_max)
-        is_slow = announced > _AT_ONCE_BYTES or self.header("transfer-encoding") is not None
-        message = await self._next(asyncio.timeout(REQUEST_BODY_PAUSE_S) if is_slow else None)
+        message = await self._next(asyncio.timeout(REQUEST_BODY_PAUSE_S))
         first: bytes = message.get("body", b"")
         if not message.get("more_body"):
             self._check_size(len(first), bytes_max)
@@ -233,13 +232,10 @@ class Request:
         self._held.less(self._held_here)
         self._held_here = 0
 
-    async def _next(self, within: asyncio.Timeout | None) -> dict[str, Any]:
+    async def _next(self, within: asyncio.Timeout) -> dict[str, Any]:
         try:
-            if within is None:
+            async with within:
                 message = await self._receive()
-            else:
-                async with within:
-                    message = await self._receive()
         except TimeoutError:
             raise RequestTimedOut(f"nothing more of the body came within {REQUEST_BODY_PAUSE_S:g} s") from None
         if message["type"] == "http.disconnect":
@@ -271,7 +267,7 @@ def _decoded_strictly(text: bytes, kind: Any) -> Any:
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError as error:
-        if "got `float`" not in str(error):
+        if "got `float`" not in str(error) or len(text) > _WHOLE_NUMBERS_BYTES_MAX:
             raise
     return msgspec.json.decode(whole_numbers(text), type=kind)
 

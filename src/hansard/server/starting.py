@@ -115,6 +115,8 @@ async def _refreshed(known: list[Keys | Tokens]) -> AsyncIterator[None]:
                         await asyncio.to_thread(one.refresh)
                     except HansardError as error:
                         log.warning("what the server knows of keys is not fresh: %s", error)
+                    except Exception:  # whatever one source gives, the others are looked up again
+                        log.exception("what the server knows of keys is not fresh")
 
     task = asyncio.ensure_future(refresh_for_ever()) if known else None
     try:

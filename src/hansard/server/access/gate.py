@@ -73,8 +73,15 @@ class Gate:
         site, origin = request.header("sec-fetch-site"), request.header("origin")
         if site is not None and site not in ("same-origin", "none"):
             raise AccessDenied("the request comes from a page of another site")
-        if origin is not None and urlsplit(origin).netloc.lower() != (request.header("host") or "").lower():
+        if origin is not None and _host_of_origin(origin) != (request.header("host") or "").lower():
             raise AccessDenied("the request comes from a page of another origin")
+
+
+def _host_of_origin(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def host_of(header: str | None) -> str:

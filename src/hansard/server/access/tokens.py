@@ -2,8 +2,8 @@
 
 import json
 import time
+from http.client import HTTPException
 from typing import Any, Final
-from urllib.error import URLError
 from urllib.request import urlopen
 
 import jwt
@@ -40,7 +40,7 @@ class Tokens:
         """Raises OpenFailed if the key set cannot be read."""
         try:
             key_set = jwt.PyJWKSet.from_dict(json.loads(self._read()))
-        except (OSError, URLError, ValueError, jwt.PyJWTError) as error:
+        except (OSError, HTTPException, ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
             raise OpenFailed(f"{self._jwks}: not a key set that can be read: {error}") from error
         self._keys = {key.key_id: key for key in key_set.keys}
         self._refreshed_s = time.monotonic()

@@ -17,6 +17,9 @@ PageLimit = Annotated[int, Meta(ge=1, le=HTTP_PAGE_EVENTS_MAX)]
 Limit = Annotated[int, Meta(ge=0, le=POSITION_MAX)]
 
 
+_DIGITS_MAX = len(str(POSITION_MAX))
+
+
 def described(text: str) -> Meta:
     return Meta(extra_json_schema={"description": text})
 
@@ -47,7 +50,7 @@ def version_tag(version: int) -> str:
 def whole_number(field: str, text: str) -> int:
     """From a header."""
     digits = text.strip().strip('"')
-    if not (digits.isascii() and digits.isdecimal()) or int(digits) > POSITION_MAX:
+    if not (digits.isascii() and digits.isdecimal()) or len(digits) > _DIGITS_MAX or int(digits) > POSITION_MAX:
         raise InvalidInput(field, text, f"expected a whole number from 0 to {POSITION_MAX}")
     return int(digits)
 

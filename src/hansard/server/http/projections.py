@@ -1,7 +1,7 @@
 """Projections: their builds, progress, rebuild, diff, promote, drop; and the states of their read models."""
 
 from typing import Annotated, Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Meta
@@ -173,7 +173,7 @@ async def list_states(service: Service, request: Request) -> Answer:
     following = None
     if len(states) == asked.limit:
         pairs = as_query({"build": asked.build, "after": states[-1].key, "limit": asked.limit})
-        following = f"/api/v1/projections/{name}/states?{urlencode(pairs)}"
+        following = f"/api/v1/projections/{quote(name, safe='')}/states?{urlencode(pairs)}"
     return json_of(States(states, following))
 
 

@@ -53,21 +53,31 @@ def _causes(storage: Storage, event: RecordedEvent) -> dict[bytes, RecordedEvent
 
 def _follow(storage: Storage, known: dict[bytes, RecordedEvent], after: int) -> tuple[int, bool]:
     """Add the consequences of what is known, and theirs; and what has the same correlation id."""
-    roots = {bytes(str(UUID(bytes=id)), "ascii") for id in known}
-    roots |= {str(one.metadata["correlation_id"]).encode() for one in known.values() if "correlation_id" in one.metadata}
+    roots = {str(UUID(bytes=id)) for id in known}
+    roots |= {given for one in known.values() if (given := _correlation(one))}
     bound = after + _LOOKED_AT_MAX
     while after < bound:
         page = storage.read(Query(), after=after, before=None, backwards=False, limit=PAGE_EVENTS_MAX)
         for one in page:
-            if one.metadata_json != b"{}" and any(root in one.metadata_json for root in roots):
+            if one.metadata_json != b"{}" and (_correlation(one) in roots or _cause(one) in roots):
                 known[one.id_bytes] = one
-                roots.add(str(one.id).encode())
+                roots.add(str(one.id))
                 if len(known) >= _EVENTS_MAX:
                     return one.position, False
         if len(page) < PAGE_EVENTS_MAX:
             return page[-1].position if page else after, True
         after = page[-1].position
     return after, False
+
+
+def _cause(event: RecordedEvent) -> str:
+    given = event.metadata.get("causation_id")
+    return given if isinstance(given, str) else ""
+
+
+def _correlation(event: RecordedEvent) -> str:
+    given = event.metadata.get("correlation_id")
+    return given if isinstance(given, str) else ""
 
 
 def _id_of(event: RecordedEvent, name: str) -> bytes | None:

@@ -41,7 +41,8 @@ async def show_charts(service: Service, request: Request) -> Answer:
     minute = await service.in_thread(looking.over_time, storage, now_us - 60_000_000, now_us, _BARS)
     types, samples = await service.in_thread(looking.sampled_types, storage)
     lengths, streams, is_all = await service.in_thread(looking.stream_lengths, storage, _STREAMS_MAX)
-    return page(
+    return await page(
+        service,
         request,
         "charts.html",
         span=span,

@@ -15,7 +15,7 @@ from hansard.server.responses import Answer
 from hansard.server.service import Service
 from hansard.server.ui import drawing, looking
 from hansard.server.ui.causes import Graph, graph_of
-from hansard.server.ui.pages import page, pages
+from hansard.server.ui.pages import page, pages, tree_of
 
 operation = pages()
 
@@ -36,14 +36,16 @@ async def show_event(service: Service, request: Request) -> Answer:
     """One event. `id`: its UUID, or its position."""
     event = await _found(service, request)
     base = f"{request.scheme}://{request.header('host') or 'localhost'}"
-    return page(
+    return await page(
+        service,
         request,
         "event.html",
         event=event,
         data=_tree(event.data_json),
-        metadata=event.metadata,
+        metadata=tree_of(event.metadata),
         size=len(event.data_json),
         is_cut=len(event.data_json) > _SHOWN_BYTES,
+        is_null=event.data_json == b"null",
         raw=event.data_json[:_SHOWN_BYTES].decode("utf-8", "replace"),
         curl=f"curl -s {shlex.quote(f'{base}/api/v1/events/{event.id}')}",
         python=f'import hansard\n\nstore = hansard.open({base!r})\nevent = store.event("{event.id}")',
@@ -60,7 +62,8 @@ async def show_graph(service: Service, request: Request) -> Answer:
     by_event: dict[int, list[Readership]] = {}
     for position, one in readership:
         by_event.setdefault(position, []).append(one)
-    return page(
+    return await page(
+        service,
         request,
         "graph.html",
         event=event,
@@ -97,4 +100,4 @@ async def _found(service: Service, request: Request) -> RecordedEvent:
 
 
 def _tree(text: bytes) -> Any:
-    return msgspec.json.decode(text) if len(text) <= _SHOWN_BYTES else None
+    return tree_of(msgspec.json.decode(text)) if len(text) <= _SHOWN_BYTES else None

@@ -40,7 +40,8 @@ async def show_health(service: Service, request: Request) -> Answer:
     """How the server and its store are."""
     started = time.perf_counter()
     head = await service.store.head()
-    return page(
+    return await page(
+        service,
         request,
         "health.html",
         head=head,
@@ -65,7 +66,7 @@ async def show_reference(service: Service, request: Request) -> Answer:
     for path, methods in told["paths"].items():
         for method, one in methods.items():
             by_tag.setdefault(one["tags"][0], []).append((method.upper(), path, one))
-    return page(request, "reference.html", by_tag=by_tag, schemas=told["components"]["schemas"])
+    return await page(service, request, "reference.html", by_tag=by_tag, schemas=told["components"]["schemas"])
 
 
 @operation("GET", "/problems", needs=None, returns={200: {HTML: None}})
@@ -73,13 +74,13 @@ async def show_problems(service: Service, request: Request) -> Answer:
     """What each problem's code means."""
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, HansardError)]
     rows = [(kind.code, OUTCOMES[kind.code], title_of(kind)) for kind in kinds]
-    return page(request, "problems.html", rows=rows)
+    return await page(service, request, "problems.html", rows=rows)
 
 
 @operation("GET", "/login", needs=None, parameters=LoginAsked, returns={200: {HTML: None}})
 async def show_login(service: Service, request: Request) -> Answer:
     """Where a key is given."""
-    return page(request, "login.html", next=_local(request.parameters(LoginAsked).next), problem=None)
+    return await page(service, request, "login.html", next=_local(request.parameters(LoginAsked).next), problem=None)
 
 
 @operation("POST", "/login", needs=None, body={_FORM: None}, returns={303: {}})
@@ -91,7 +92,7 @@ async def log_in(service: Service, request: Request) -> Answer:
         key = form.must("key").strip()
         service.gate.bearer(key)
     except NotAuthenticated as error:
-        return page(request, "login.html", status=401, next=following, problem=str(error))
+        return await page(service, request, "login.html", status=401, next=following, problem=str(error))
     cookie = f"{COOKIE}={service.gate.sessions.begin(key)}; Path=/; HttpOnly; SameSite=Strict; Max-Age={SESSION_S}"
     return see_other(following, [header("set-cookie", f"{cookie}; Secure" if request.scheme == "https" else cookie)])
 

@@ -1,10 +1,12 @@
 """The log, newest first: search, jump to a position or a time, live tail; and the list of streams, and one stream."""
 
 from typing import Annotated, Final
+from urllib.parse import urlencode
 
 import msgspec
 from msgspec import Meta
 
+from hansard.limits import POSITION_MAX
 from hansard.query import Query, check_category
 from hansard.server.access.permissions import Permission
 from hansard.server.operations import HTML
@@ -49,7 +51,7 @@ async def show_log(service: Service, request: Request) -> Answer:
     request.principal.check_query(Permission.READ, query)
     before, after = number_of("before", asked.before), number_of("after", asked.after)
     if (position := number_of("position", asked.position)) is not None:
-        before, after = position + _ROWS // 2, None
+        before, after = min(position + _ROWS // 2, POSITION_MAX), None
     if asked.at:
         time_us = looking.time_us_of(asked.at)
         position = await service.in_thread(looking.position_at, service.storage, time_us)
@@ -58,13 +60,15 @@ async def show_log(service: Service, request: Request) -> Answer:
     types, _ = (
         await service.in_thread(looking.sampled_types, service.storage) if request.principal.may_all(Permission.READ) else ([], 0)
     )
-    return page(
+    return await page(
+        service,
         request,
         "log.html",
         asked=asked,
         found=found,
         marked=position,
         types=[name for name, _ in types[:50]],
+        live=_live(asked, found.head),
         is_newest=before is None and after is None,
         is_filtered=query != looking.EVERYTHING,
     )
@@ -77,6 +81,13 @@ def _query(asked: LogAsked) -> Query:
         stream=asked.stream or None,
         category=None if asked.stream else asked.category or None,
     )
+
+
+def _live(asked: LogAsked, head: int) -> str:
+    """Where the tail of what is shown is read."""
+    pairs = [*(("type", word) for word in _words(asked.type)), *(("tag", word) for word in _words(asked.tag))]
+    pairs += [(name, value) for name, value in (("stream", asked.stream), ("category", asked.category)) if value][:1]
+    return f"/api/v1/events?{urlencode([*pairs, ('after', str(head))])}"
 
 
 def _words(text: str) -> list[str]:
@@ -95,7 +106,7 @@ async def show_streams(service: Service, request: Request) -> Answer:
     found = await service.in_thread(
         lambda: service.storage.streams(category=asked.category or None, after=asked.after, limit=_STREAMS + 1)
     )
-    return page(request, "streams.html", asked=asked, streams=found[:_STREAMS], has_more=len(found) > _STREAMS)
+    return await page(service, request, "streams.html", asked=asked, streams=found[:_STREAMS], has_more=len(found) > _STREAMS)
 
 
 @operation("GET", "/stream", needs=Permission.READ, parameters=StreamAsked, returns={200: {HTML: None}})
@@ -107,7 +118,8 @@ async def show_stream(service: Service, request: Request) -> Answer:
     info = await service.store.stream(asked.name)
     reading = service.store.read_stream(asked.name, after_version=after_version, limit=_ROWS)
     events = [event async for event in reading]
-    return page(
+    return await page(
+        service,
         request,
         "stream.html",
         info=info,

@@ -10,12 +10,14 @@ import msgspec
 from jinja2 import DictLoader, Environment, StrictUndefined
 
 from hansard import __version__
-from hansard.errors import HansardError, InvalidInput, NotAuthenticated
+from hansard.errors import HansardError, InvalidInput, NotAuthenticated, RequestTooLarge
 from hansard.outcomes import OUTCOMES
 from hansard.server.access.permissions import NOBODY, Permission
 from hansard.server.operations import Operations
 from hansard.server.requests import Request, converted
 from hansard.server.responses import Header, Response, header
+from hansard.server.service import Service
+from hansard.streams import check_bound
 from hansard.wire.problems import title_of
 from hansard.wire.recorded import time_text
 
@@ -48,7 +50,12 @@ def pages() -> Operations:
     return Operations(TAG)
 
 
-def page(request: Request, template: str, *, status: int = 200, headers: Sequence[Header] = (), **values: Any) -> Response:
+async def page(service: Service, request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
+    """Drawn in a thread: a large page stops nobody else."""
+    return await service.in_thread(lambda: _drawn(request, template, status=status, **values))
+
+
+def _drawn(request: Request, template: str, *, status: int = 200, **values: Any) -> Response:
     principal = getattr(request, "principal", NOBODY)
     body = _environment.get_template(template).render(
         navigation=_NAVIGATION,
@@ -58,14 +65,14 @@ def page(request: Request, template: str, *, status: int = 200, headers: Sequenc
         hansard_version=__version__,
         **values,
     )
-    return Response(body.encode(), status, HTML, [*HEADERS, *headers])
+    return Response(body.encode(), status, HTML, HEADERS)
 
 
 def error_page(request: Request, error: HansardError) -> Response:
     if isinstance(error, NotAuthenticated) and request.method == "GET":
         return see_other(f"/login?{urlencode({'next': local_path(request)})}")
     status = OUTCOMES[error.code].http_status
-    return page(request, "error.html", status=status, error=error, title=title_of(type(error)), status_code=status)
+    return _drawn(request, "error.html", status=status, error=error, title=title_of(type(error)), status_code=status)
 
 
 def see_other(path: str, headers: Sequence[Header] = ()) -> Response:
@@ -74,7 +81,11 @@ def see_other(path: str, headers: Sequence[Header] = ()) -> Response:
 
 
 def local_path(request: Request) -> str:
-    query = request.query_string
+    """The first page where it is too long to be remembered."""
+    try:
+        query = request.query_string
+    except RequestTooLarge:
+        return "/"
     return request.local_path + (f"?{query}" if query else "")
 
 
@@ -111,9 +122,29 @@ def number_of(field: str, text: str | None) -> int | None:
         value: int
 
     try:
-        return converted({"value": text.strip().replace(",", "")}, _Number, strict=False).value
+        value = converted({"value": text.strip().replace(",", "")}, _Number, strict=False).value
     except InvalidInput:
         raise InvalidInput(field, text, "expected a whole number") from None
+    return check_bound(field, value)
+
+
+_NODES_MAX: Final = 2_000
+
+
+def tree_of(value: Any) -> Any:
+    """A value to be drawn as a tree; None for one with more nodes than somebody could look through."""
+    count, level = 0, [value]
+    while level:
+        count += len(level)
+        if count > _NODES_MAX:
+            return None
+        level = [
+            child
+            for item in level
+            if isinstance(item, dict | list)
+            for child in (item.values() if isinstance(item, dict) else item)
+        ]
+    return value
 
 
 # What templates call

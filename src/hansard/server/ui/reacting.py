@@ -47,7 +47,7 @@ class StatesAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 async def show_readers(service: Service, request: Request) -> Answer:
     """All named readers."""
     readers = await service.in_thread(lambda: list(service.control.readers()))
-    return page(request, "readers.html", readers=readers)
+    return await page(service, request, "readers.html", readers=readers)
 
 
 @operation("GET", "/readers/{name}", needs=Permission.SUBSCRIBE, parameters=NothingAsked, returns={200: {HTML: None}})
@@ -60,7 +60,7 @@ async def show_reader(service: Service, request: Request) -> Answer:
         return control.status(), [letter for letter, _ in zip(control.dead_letters, range(_LETTERS), strict=False)]
 
     status, letters = await found(service, read)
-    return page(request, "reader.html", reader=status, letters=letters, letters_max=_LETTERS)
+    return await page(service, request, "reader.html", reader=status, letters=letters, letters_max=_LETTERS)
 
 
 @operation("POST", "/readers/{name}", needs=Permission.ADMIN, body={"application/x-www-form-urlencoded": None}, returns={303: {}})
@@ -105,7 +105,7 @@ def _reader_change(service: Service, name: str, form: Form) -> tuple[str, dict[s
 async def show_projections(service: Service, request: Request) -> Answer:
     """All projections with their builds."""
     projections = await service.in_thread(lambda: list(service.control.projections()))
-    return page(request, "projections.html", projections=projections)
+    return await page(service, request, "projections.html", projections=projections)
 
 
 @operation("GET", "/projections/{name}", needs=Permission.SUBSCRIBE, parameters=StatesAsked, returns={200: {HTML: None}})
@@ -122,7 +122,7 @@ async def show_projection(service: Service, request: Request) -> Answer:
         return status, [item for item, _ in zip(items, range(_STATES), strict=False)]
 
     status, states = await found(service, read)
-    return page(request, "projection.html", projection=status, states=states, asked=asked, states_max=_STATES)
+    return await page(service, request, "projection.html", projection=status, states=states, asked=asked, states_max=_STATES)
 
 
 @operation(
@@ -137,7 +137,8 @@ async def show_differences(service: Service, request: Request) -> Answer:
         differences = service.control.projection(name).diff(asked.old, asked.new)
         return [one for one, _ in zip(differences, range(_DIFFERENCES), strict=False)]
 
-    return page(
+    return await page(
+        service,
         request,
         "differences.html",
         name=name,
@@ -192,4 +193,4 @@ async def show_timers(service: Service, request: Request) -> Answer:
     def read() -> list[TimerInfo]:
         return [timer for timer, _ in zip(iter(service.control.timers), range(_TIMERS), strict=False)]
 
-    return page(request, "timers.html", timers=await service.in_thread(read), timers_max=_TIMERS)
+    return await page(service, request, "timers.html", timers=await service.in_thread(read), timers_max=_TIMERS)

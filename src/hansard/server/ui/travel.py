@@ -14,12 +14,14 @@ from hansard.server.operations import HTML
 from hansard.server.requests import Request
 from hansard.server.responses import Answer
 from hansard.server.service import Service
-from hansard.server.ui.pages import number_of, page, pages
+from hansard.server.ui.pages import number_of, page, pages, tree_of
 
 operation = pages()
 
 _EVENTS_MAX: Final = 20_000
 _FIELDS_MAX: Final = 500
+_FIELDS_LOOKED_AT_MAX: Final = 2_000_000
+"""In all states together; some seconds of work."""
 _NOTHING: Final = object()
 
 
@@ -65,13 +67,15 @@ async def travel(service: Service, request: Request) -> Answer:
         raise InvalidInput("version", version, f"a state is folded from at most {_EVENTS_MAX} events here")
     events = [event async for event in service.store.read_stream(asked.stream, limit=version)] if version else []
     travelled = await service.in_thread(after_all, events, projection)
-    return page(
+    return await page(
+        service,
         request,
         "travel.html",
         asked=asked,
         info=info,
         version=version,
         travelled=travelled,
+        tree=tree_of(travelled.state),
         shown=travelled.fields[:_FIELDS_MAX],
         projections=sorted(service.projections),
     )
@@ -83,6 +87,7 @@ def after_all(events: list[RecordedEvent], projection: Projection | None) -> Tra
     before: dict[str, Any] = {}
     now: dict[str, Any] = {}
     state: Any = {}
+    looked_at = 0
     states = {} if projection is None else fold_all(projection, [])
     for event in events:
         if projection is None:
@@ -91,6 +96,9 @@ def after_all(events: list[RecordedEvent], projection: Projection | None) -> Tra
             fold_into(projection, states, event)
             state = next(iter(states.values())) if len(states) == 1 else dict(states)
         before, now = now, flat(state)
+        looked_at += len(now)
+        if looked_at > _FIELDS_LOOKED_AT_MAX:
+            raise InvalidInput("version", event.version, "its state has too many fields, or too many events, to be compared here")
         for path in {*before, *now}:
             if before.get(path, _NOTHING) != now.get(path, _NOTHING):
                 set_by[path] = event
