@@ -474,3 +474,64 @@ def test_any_engine_is_served_with_its_page(engine: str, tmp_path: Path) -> None
         for path in (*shown, "/projections/count", "/readers", "/timers", "/health"):
             assert client.get(path, {"Accept": "text/html"}).status == 200, path
         assert client.get("/api/v1/streams?category=a").json["streams"][0]["version"] == 700
+
+
+def test_a_taken_event_is_never_lost_with_its_answer(client: Client, store: hansard.Store) -> None:
+    """An event whose answer got lost, or whose finishing failed, would wait for ever."""
+    base = "/api/v1/groups/billing/consumers"
+    consumer = client.post(base, {"partitions": 1, "lease_s": 0.6}).json["consumer"]
+    with socket.create_connection((client.host, client.port), 10) as connection:
+        body = b'{"wait_s": 0.3}'
+        head = f"POST {base}/{consumer}/take HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        time.sleep(0.1)
+    store.add("a-1", "x")
+    deadline = time.monotonic() + 10
+    while not (events := client.post(f"{base}/{consumer}/take", {"wait_s": 0.2}).json["events"]):
+        assert time.monotonic() < deadline, "the event that nobody was given is gone"
+    assert client.post(f"{base}/{consumer}/park", {"positions": [1], "reason": ""}).status == 400
+    assert client.post(f"{base}/{consumer}/ack", {"positions": [1, 1]}).status == 204
+    assert [event["position"] for event in events] == [1]
+    store.add("a-1", "y")
+    assert client.post(f"{base}/{consumer}/take", {"wait_s": 0.3}).json["events"][0]["position"] == 2
+    time.sleep(0.4)
+    client.post(f"{base}/{consumer}/take", {"wait_s": 0})
+    time.sleep(0.4)
+    again = client.post(f"{base}/{consumer}/take", {"wait_s": 0}).json["events"]
+    assert [event["position"] for event in again] == [2], "what is not finished within a lease comes again"
+    time.sleep(1.5)
+    assert client.post(f"{base}/{consumer}/take", {}).status == 404, "one that is silent for longer than its lease has ended"
+    assert store.reader("billing").status().partitions[0].owner is None
+
+
+def test_trailers_without_end_and_bodies_that_never_come_are_cut_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few clients could fill the memory, or take all places."""
+    monkeypatch.setattr("hansard.server.requests.REQUEST_BODY_PAUSE_S", 0.2)
+    with socket.create_connection((client.host, client.port), 10) as connection:
+        connection.sendall(
+            b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\n"
+        )
+        assert b" 408 " in connection.recv(1_000)
+    for piece in (b"x-a: " + b"y" * 1_000 + b"\r\n", b"y" * 1_000):
+        with socket.create_connection((client.host, client.port), 10) as connection, suppress(OSError):
+            connection.sendall(b"POST /health/live HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+            for _ in range(2_000):
+                connection.sendall(piece)
+            raise AssertionError("the server takes trailers without end")
+
+
+def test_large_events_are_shown_without_stopping_the_server(client: Client, store: hansard.Store) -> None:
+    """One look at a large event would keep everybody waiting."""
+    store.add("a-1", "x", {"list": list(range(60_000)), "nested": [[n] for n in range(5_000)]})
+    slowest = 0.0
+    looking = [
+        threading.Thread(target=client.get, args=(path, {"Accept": "text/html"})) for path in ("/event/1", "/travel?stream=a-1")
+    ]
+    for thread in looking:
+        thread.start()
+    while any(thread.is_alive() for thread in looking):
+        started = time.monotonic()
+        client.get("/health/live")
+        slowest = max(slowest, time.monotonic() - started)
+    assert b"Too large to be drawn" in client.get("/event/1", {"Accept": "text/html"}).body
+    assert slowest < 1.0

@@ -354,3 +354,54 @@ def test_permissions_that_mean_nothing_are_refused(text: str) -> None:
         Grant.parse(text)
     with pytest.raises(InvalidInput):
         grants_of([])
+
+
+def test_a_key_for_one_category_learns_nothing_of_others_by_the_side_doors(place: str) -> None:
+    """Names, counts and errors of what somebody may not read would stand in lists, figures and dead letters."""
+    key = add_key(place, "orders", ["read:order*", "append:order*", "subscribe:order*"], by="test")
+    other = add_key(place, "others", ["admin"], by="test")
+    with served(open_storage(place), LOCKED) as url:
+        client, admin = client_with(url, key), client_with(url, other)
+        for path in ("/api/v1/readers", "/api/v1/readers/x", "/api/v1/readers/x/dead-letters", "/api/v1/projections", "/api/v1/timers",
+                     "/metrics", "/readers", "/projections", "/timers", "/charts", "/streams", "/"):  # fmt: skip
+            assert client.get(path).status == 403, path
+        timer = {"due": "2030-01-01T00:00:00Z", "stream": "order-1", "event": {"type": "x"}}
+        assert client.ask("PUT", "/api/v1/timers/pay", json.dumps(timer).encode()).status == 403
+        group = "/api/v1/groups/billing/consumers"
+        assert client.post(group, {}).status == 403
+        consumer = admin.post(group, {"partitions": 1}).json["consumer"]
+        assert client.post(f"{group}/{consumer}/take", {}).status == 403, "a consumer belongs to whoever has joined as it"
+        own = client.post("/api/v1/groups/own/consumers", {"query": {"items": [{"category": "order"}]}}).json["consumer"]
+        assert client.post(f"/api/v1/groups/own/consumers/{own}/take", {"wait_s": 5}).json["events"][0]["stream"] == "order-1"
+
+
+def test_the_audit_is_written_by_the_server_alone(place: str) -> None:
+    """Whoever has done something could write that somebody else has."""
+    key = add_key(place, "all", ["read", "append", "subscribe"], by="test")
+    with served(open_storage(place), LOCKED) as url:
+        client = client_with(url, key)
+        append = {"appends": [{"stream": "hansard.audit", "events": [{"type": "hansard.key-revoked"}]}]}
+        assert client.post("/api/v1/streams/hansard.audit/events", {"type": "x"}).status == 403
+        assert client.post("/api/v1/events", append).status == 403
+        step = {"steps": [{"do": "append", "append": append}], "then": "commit"}
+        assert client.post("/api/v1/transactions", step).status == 403
+        timer = {"due": "2030-01-01T00:00:00Z", "stream": "hansard.audit", "event": {"type": "x"}}
+        assert client.ask("PUT", "/api/v1/timers/t", json.dumps(timer).encode()).status == 403
+
+
+def test_guessing_is_limited_and_odd_headers_are_no_failure(place: str) -> None:
+    """Keys could be tried at any rate, or a malformed header make the server log a traceback for each request."""
+    add_key(place, "admin", ["admin"], by="test")
+    with served(open_storage(place), Settings(authentication=True, rate_per_s=5)) as url:
+        statuses = [Client(url, {"Authorization": "Bearer hsk_wrong"}).get("/api/v1/head").status for _ in range(30)]
+        assert statuses[0] == 401
+        assert statuses[-1] == 429
+    with served(open_storage(place), LOCKED) as url:
+        assert Client(url).get(f"/?x={'y' * 17_000}", {"Accept": "text/html"}).headers["location"] == "/login?next=%2F"
+        assert Client(url).ask("POST", "/login", b"", {"Origin": "http://["}).status == 403
+    with served(open_storage(place)) as url:
+        client = Client(url)
+        assert client.get("/api/v1/events", {"Last-Event-ID": "9" * 5_000}).status == 400
+        for path in ("/?position=99999999999999999999", "/?before=-1", "/?at=never"):
+            assert client.get(path, {"Accept": "text/html"}).status == 400, path
+        assert client.get("/?position=9223372036854775807", {"Accept": "text/html"}).status == 200

@@ -6,10 +6,11 @@ from hansard.appends import StreamAppend, append_of
 from hansard.errors import shown
 from hansard.events import Event
 from hansard.limits import AUDIT_DETAIL_CHARS_MAX
+from hansard.server.access.permissions import AUDIT_STREAM
 from hansard.server.requests import Request
 from hansard.server.service import Service
 
-STREAM: Final = "hansard.audit"
+STREAM: Final = AUDIT_STREAM
 
 
 async def note(service: Service, request: Request, action: str, target: str, **parameters: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from hansard.aio import AsyncStore
 from hansard.async_appends import AsyncAppends
 from hansard.events import RecordedEvent
-from hansard.limits import READERS_MAX, SHARED_EVENTS_MAX, WAITING_THREADS_MAX
+from hansard.limits import READERS_MAX, SHARED_BYTES_MAX, SHARED_EVENTS_MAX, WAITING_THREADS_MAX
 from hansard.projections.definition import Projection
 from hansard.server.access.gate import Gate
 from hansard.server.groups import HeldConsumers
@@ -24,6 +24,7 @@ from hansard.store import Store
 from hansard.wire.recorded import form_of
 
 _T = TypeVar("_T")
+_KEEPING_S = 0.5
 
 
 class Service:
@@ -47,6 +48,13 @@ class Service:
         self.appends = AsyncAppends(storage, self._loop)
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-server")
         self.transactions = OpenTransactions(storage, self._loop)
+
+    async def keep(self) -> None:
+        """For as long as it serves: what is to be done now and then."""
+        while True:
+            await asyncio.sleep(_KEEPING_S)
+            if self.groups:
+                await self.in_thread(self.groups.end_silent)
 
     def in_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
         """Run what may wait for the disk."""
@@ -86,14 +94,17 @@ class Frames:
 
     def __init__(self) -> None:
         self._frames: OrderedDict[int, bytes] = OrderedDict()
+        self._bytes = 0
 
     def of(self, event: RecordedEvent) -> bytes:
         frame = self._frames.get(event.position)
         if frame is None:
             frame = frame_of(event)
             self._frames[event.position] = frame
-            if len(self._frames) > SHARED_EVENTS_MAX:
-                self._frames.popitem(last=False)
+            self._bytes += len(frame)
+            while len(self._frames) > SHARED_EVENTS_MAX or (self._bytes > SHARED_BYTES_MAX and len(self._frames) > 1):
+                _, old = self._frames.popitem(last=False)
+                self._bytes -= len(old)
         return frame
 
 

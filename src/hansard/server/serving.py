@@ -157,10 +157,12 @@ async def serve(
             config.ssl_context_factory = _tls_context
         serving = Serving(config, service)
         started = asyncio.ensure_future(_tell_started(serving, on_started))
+        keeping = asyncio.ensure_future(service.keep())
         try:
             await serving.serve(sockets=[listening])
         finally:
             started.cancel()
+            keeping.cancel()
     finally:
         await service.close()
 

@@ -1,12 +1,15 @@
 """What a remote transaction asks for, and what it is told, in JSON. Documents are bytes, so they go as base64."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from hansard.limits import PAGE_DOCUMENTS_MAX, PAGE_EVENTS_MAX
 from hansard.wire.appends import AppendForm, Position, QueryForm
+
+STEPS_MAX: Final = 2_000
+"""Steps of one request; their results are all held."""
 
 _Limit = Annotated[int, Meta(ge=1, le=PAGE_DOCUMENTS_MAX)]
 
@@ -77,5 +80,5 @@ Step = GetStep | ScanStep | PutStep | DropStep | AppendStep | KeepStep | RefuseS
 class StepsForm(msgspec.Struct, forbid_unknown_fields=True):
     """Steps of a transaction, and what follows them: more of it, or its end."""
 
-    steps: list[Step] = []
+    steps: Annotated[list[Step], Meta(max_length=STEPS_MAX)] = []
     then: Literal["continue", "commit", "rollback"] = "continue"

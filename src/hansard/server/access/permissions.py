@@ -23,6 +23,7 @@ class Permission(StrEnum):
 
 
 EVERY_CATEGORY = "*"
+AUDIT_STREAM = "hansard.audit"
 _PATTERN = re.compile(r"^[^-\0]+$")
 
 
@@ -87,6 +88,11 @@ class Principal(msgspec.Struct, frozen=True):
         if not self.may_in(permission, category):
             where = "events without a stream" if category is None else f"category {category!r}"
             raise AccessDenied(f"{self.name} has no permission to {permission} for {where}")
+
+    def check_target(self, stream: str | None) -> None:
+        """The audit's stream is the server's own; an administrator may copy a log that has one."""
+        if stream == AUDIT_STREAM and not self.may(Permission.ADMIN):
+            raise AccessDenied(f"the stream {AUDIT_STREAM} is written by the server alone")
 
     def check_query(self, permission: Permission, query: Query) -> None:
         """Every item must name a stream or category that is allowed, or everything must be."""

@@ -57,6 +57,7 @@ async def append_to_stream(service: Service, request: Request) -> Answer:
     """
     stream = request.values["stream"]
     request.principal.check_stream(Permission.APPEND, stream)
+    request.principal.check_target(stream)
     part = StreamAppend(stream, await _events(request))  # what is wrong with them is told before what does not fit
     part = msgspec.structs.replace(part, expected_version=await _expected(service, request, stream))
     appended = await service.appends.begin(append_of((part,), None))
@@ -156,6 +157,7 @@ def _check_allowed(request: Request, append: Append) -> None:
         return
     for part in append.parts:
         principal.check_stream(Permission.APPEND, part.stream)
+        principal.check_target(part.stream)
     if append.condition is not None:
         principal.check_query(Permission.READ, append.condition.fail_if)
     if append.timestamps_us is not None:

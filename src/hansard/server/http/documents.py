@@ -14,7 +14,7 @@ from hansard.server.requests import Disconnected, Request
 from hansard.server.responses import Answer, json_of
 from hansard.server.service import Service
 from hansard.server.transactions import shared
-from hansard.wire.transactions import StepsForm
+from hansard.wire.transactions import AppendStep, StepsForm
 
 operation = Operations("Documents and transactions")
 
@@ -114,6 +114,10 @@ async def _form(request: Request) -> StepsForm:
     form: StepsForm = await request.decoded(StepsForm)
     for permission in (Permission.SUBSCRIBE, Permission.READ, Permission.APPEND):
         request.principal.check_all(permission)
+    for step in form.steps:
+        if isinstance(step, AppendStep):
+            for part in step.append.appends:
+                request.principal.check_target(part.stream)
     return form
 
 

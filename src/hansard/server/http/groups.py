@@ -1,5 +1,6 @@
 """Groups of consumers over HTTP: join, take, and finish each event by ack, nack or park."""
 
+import asyncio
 from typing import Annotated, Literal
 
 import msgspec
@@ -7,8 +8,9 @@ from msgspec import Meta
 
 from hansard.limits import CONSUMER_WINDOW_MAX, LEASE_S, LEASE_S_MAX, LEASE_S_MIN, LONG_POLL_S_MAX, PARTITIONS_MAX
 from hansard.server.access.permissions import Permission
+from hansard.server.groups import HeldConsumer
 from hansard.server.operations import JSON, Operations
-from hansard.server.requests import Request
+from hansard.server.requests import Disconnected, Request
 from hansard.server.responses import OK, Answer, Response, json_of
 from hansard.server.service import Service
 from hansard.wire.appends import Position, QueryForm, QueryItemForm, query_of
@@ -62,7 +64,7 @@ class ParkForm(msgspec.Struct, forbid_unknown_fields=True):
     """The events become dead letters; later ones of their streams wait behind them."""
 
     positions: Positions
-    reason: Annotated[str, Meta(max_length=1_000)] = "parked by a consumer"
+    reason: Annotated[str, Meta(min_length=1, max_length=1_000)] = "parked by a consumer"
 
 
 @operation(
@@ -79,7 +81,14 @@ async def join_group(service: Service, request: Request) -> Answer:
     query = query_of(form.query)
     request.principal.check_query(Permission.SUBSCRIBE, query)
     id = await service.in_thread(
-        lambda: service.groups.join(group, query, partitions=form.partitions, after=form.after, lease_s=form.lease_s)
+        lambda: service.groups.join(
+            group,
+            query,
+            partitions=form.partitions,
+            after=form.after,
+            lease_s=form.lease_s,
+            owner=request.principal.name,
+        )
     )
     return json_of(Joined(id), 201)
 
@@ -95,9 +104,18 @@ async def take_events(service: Service, request: Request) -> Answer:
     """Take events whose turn it is. They are yours until you finish them, or are silent for longer than your lease."""
     request.sends(JSON)
     form: TakeForm = await request.decoded(TakeForm)
-    held = service.groups.of(request.values["group"], request.values["consumer"])
+    held = _held(service, request)
     wait_s = min(form.wait_s, held.lease_s / 2)
-    events = await service.in_waiting_thread(lambda: held.take(form.limit, wait_s))
+    taking = asyncio.ensure_future(service.in_waiting_thread(lambda: held.take(form.limit, wait_s)))
+    gone = asyncio.ensure_future(request.disconnected())
+    try:
+        await asyncio.wait((taking, gone), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+    events = await taking
+    if gone.done() and not gone.cancelled():
+        await service.in_thread(held.put_back, events)
+        raise Disconnected
     return Response(b'{"events":[%b]}' % b",".join([form_of(event) for event in events]))
 
 
@@ -143,8 +161,12 @@ async def park_events(service: Service, request: Request) -> Answer:
 async def leave_group(service: Service, request: Request) -> Answer:
     """Leave: events that are not finished go to others at once."""
     group, consumer = request.values["group"], request.values["consumer"]
-    await service.in_thread(service.groups.leave, group, consumer)
+    await service.in_thread(service.groups.leave, group, consumer, request.principal.name)
     return OK
+
+
+def _held(service: Service, request: Request) -> HeldConsumer:
+    return service.groups.of(request.values["group"], request.values["consumer"], request.principal.name)
 
 
 async def _finished(
@@ -156,6 +178,6 @@ async def _finished(
     delay_s: float | None = None,
     reason: str = "",
 ) -> Answer:
-    held = service.groups.of(request.values["group"], request.values["consumer"])
+    held = _held(service, request)
     await service.in_thread(lambda: held.finish(verb, positions, delay_s=delay_s, reason=reason))
     return OK

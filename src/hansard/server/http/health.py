@@ -62,6 +62,7 @@ async def ready(service: Service, request: Request) -> Answer:
 @operation("GET", "/metrics", needs=Permission.READ, returns={200: {"text/plain; version=0.0.4": None}})
 async def read_metrics(service: Service, request: Request) -> Answer:
     """What is counted, for Prometheus."""
+    request.principal.check_all(Permission.READ)
     metrics = service.metrics
     metrics.head.set(await service.store.head())
     metrics.under_way.set(service.requests_under_way)

@@ -81,12 +81,14 @@ class States(msgspec.Struct):
 @operation("GET", "/api/v1/projections", needs=Permission.SUBSCRIBE, returns={200: {JSON: Projections}})
 async def list_projections(service: Service, request: Request) -> Answer:
     """Every projection with its builds: state, progress, rate."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     return json_of(Projections(await service.in_thread(lambda: list(service.control.projections()))))
 
 
 @operation("GET", "/api/v1/projections/{name}", needs=Permission.SUBSCRIBE, returns={200: {JSON: ProjectionStatus}})
 async def read_projection(service: Service, request: Request) -> Answer:
     """One projection with its builds."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     name = request.values["name"]
     return json_of(await found(service, lambda: service.control.projection(name).status()))
 
@@ -138,6 +140,7 @@ async def drop_build(service: Service, request: Request) -> Answer:
 )
 async def diff_builds(service: Service, request: Request) -> Answer:
     """The first keys on which two builds do not agree, field by field."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     name, asked = request.values["name"], request.parameters(DiffParameters)
     request.principal.check_all(Permission.READ)
 

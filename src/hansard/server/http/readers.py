@@ -77,12 +77,14 @@ async def found(service: Service, call: Any) -> Any:
 @operation("GET", "/api/v1/readers", needs=Permission.SUBSCRIBE, returns={200: {JSON: Readers}})
 async def list_readers(service: Service, request: Request) -> Answer:
     """Every named reader: how far it is, how fast, who runs it, what it failed at."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     return json_of(Readers(await service.in_thread(lambda: list(service.control.readers()))))
 
 
 @operation("GET", "/api/v1/readers/{name}", needs=Permission.SUBSCRIBE, returns={200: {JSON: ReaderStatus}})
 async def read_reader(service: Service, request: Request) -> Answer:
     """One named reader."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     name = request.values["name"]
     return json_of(await found(service, lambda: service.control.reader(name).status()))
 
@@ -136,6 +138,7 @@ async def reset_reader(service: Service, request: Request) -> Answer:
 )
 async def list_dead_letters(service: Service, request: Request) -> Answer:
     """Events that it could not handle, and those that wait behind them."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     name, limit = request.values["name"], request.parameters(LettersParameters).limit
 
     def read() -> list[DeadLetter]:

@@ -34,6 +34,8 @@ from hansard.wire.recorded import RecordedEventForm, form_of
 operation = Operations("Reading")
 
 _PAGE_LIMIT: Final = 100
+_PAGE_BYTES: Final = 16 * 1024 * 1024
+"""A page of JSON ends here, even if it could have more events: it is made in memory."""
 _LIMIT: Final = "At most so many events. A page has at most 1,000, and 100 if this is not given."
 _encode = msgspec.json.Encoder().encode
 
@@ -104,7 +106,11 @@ async def read_log(service: Service, request: Request) -> Answer:
     limit = _page_limit(asked.limit)
     events, head = await _log_page(service, query, asked.after, asked.before, asked.backwards, limit)
     following = None
-    if len(events) == limit and limit and events[-1].position != head:
+    if (
+        events
+        and (len(events) == limit or sum(len(event.data_json) for event in events) >= _PAGE_BYTES)
+        and events[-1].position != head
+    ):
         bound = {"before": events[-1].position} if asked.backwards else {"after": events[-1].position}
         following = _next("/api/v1/events", asked, {**bound, "limit": limit})
     return _page(events, following, head)
@@ -215,7 +221,7 @@ async def _log_page(
     def read() -> tuple[list[RecordedEvent], int]:
         paging = Paging(after=after, before=before, backwards=backwards, limit=limit)
         events: list[RecordedEvent] = []
-        while (page := paging.next_page) is not None:
+        while (page := paging.next_page) is not None and sum(len(event.data_json) for event in events) < _PAGE_BYTES:
             found = service.storage.read(query, after=page.after, before=page.before, backwards=backwards, limit=page.limit)
             paging.took(found)
             events += found

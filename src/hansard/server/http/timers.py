@@ -54,6 +54,7 @@ class TimerForm(msgspec.Struct, forbid_unknown_fields=True):
 async def list_timers(service: Service, request: Request) -> Answer:
     """The timers that wait, the next ones first."""
     limit = request.parameters(TimersParameters).limit
+    request.principal.check_all(Permission.SUBSCRIBE)
 
     def read() -> list[TimerInfo]:
         return [timer for timer, _ in zip(iter(service.control.timers), range(limit), strict=False)]
@@ -71,8 +72,11 @@ async def set_timer(service: Service, request: Request) -> Answer:
     request.sends(JSON)
     name = request.values["name"]
     form: TimerForm = await request.decoded(TimerForm)
-    request.principal.check_stream(Permission.APPEND, form.stream)
+    request.principal.check_all(Permission.APPEND)  # a timer takes the place of one of the same name, of whatever stream
+    request.principal.check_target(form.stream)
     unless = None if form.unless is None else query_of(form.unless)
+    if unless is not None:
+        request.principal.check_query(Permission.READ, unless)
     timer = Timer(name, _time(form.due), form.stream, event_of(form.event), unless=unless)
     await service.in_thread(service.control.timers.set, timer)
     return OK

@@ -46,6 +46,7 @@ class StatesAsked(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 @operation("GET", "/readers", needs=Permission.SUBSCRIBE, parameters=NothingAsked, returns={200: {HTML: None}})
 async def show_readers(service: Service, request: Request) -> Answer:
     """All named readers."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     readers = await service.in_thread(lambda: list(service.control.readers()))
     return await page(service, request, "readers.html", readers=readers)
 
@@ -53,6 +54,7 @@ async def show_readers(service: Service, request: Request) -> Answer:
 @operation("GET", "/readers/{name}", needs=Permission.SUBSCRIBE, parameters=NothingAsked, returns={200: {HTML: None}})
 async def show_reader(service: Service, request: Request) -> Answer:
     """One reader, with its members and dead letters."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     name = request.values["name"]
 
     def read() -> tuple[ReaderStatus, list[DeadLetter]]:
@@ -104,6 +106,7 @@ def _reader_change(service: Service, name: str, form: Form) -> tuple[str, dict[s
 @operation("GET", "/projections", needs=Permission.SUBSCRIBE, parameters=NothingAsked, returns={200: {HTML: None}})
 async def show_projections(service: Service, request: Request) -> Answer:
     """All projections with their builds."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     projections = await service.in_thread(lambda: list(service.control.projections()))
     return await page(service, request, "projections.html", projections=projections)
 
@@ -111,6 +114,7 @@ async def show_projections(service: Service, request: Request) -> Answer:
 @operation("GET", "/projections/{name}", needs=Permission.SUBSCRIBE, parameters=StatesAsked, returns={200: {HTML: None}})
 async def show_projection(service: Service, request: Request) -> Answer:
     """One projection: builds, progress, states."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     name, asked = request.values["name"], request.parameters(StatesAsked)
     request.principal.check_all(Permission.READ)
 
@@ -130,6 +134,7 @@ async def show_projection(service: Service, request: Request) -> Answer:
 )
 async def show_differences(service: Service, request: Request) -> Answer:
     """The keys on which two builds do not agree."""
+    request.principal.check_all(Permission.SUBSCRIBE)
     name, asked = request.values["name"], request.parameters(DiffAsked)
     request.principal.check_all(Permission.READ)
 
@@ -189,6 +194,7 @@ def _projection_change(service: Service, name: str, form: Form) -> tuple[str, di
 @operation("GET", "/timers", needs=Permission.SUBSCRIBE, parameters=NothingAsked, returns={200: {HTML: None}})
 async def show_timers(service: Service, request: Request) -> Answer:
     """The timers that wait, the next ones first."""
+    request.principal.check_all(Permission.SUBSCRIBE)
 
     def read() -> list[TimerInfo]:
         return [timer for timer, _ in zip(iter(service.control.timers), range(_TIMERS), strict=False)]
