@@ -508,9 +508,8 @@ def test_trailers_without_end_and_bodies_that_never_come_are_cut_off(client: Cli
     """A few clients could fill the memory, or take all places."""
     monkeypatch.setattr("hansard.server.requests.REQUEST_BODY_PAUSE_S", 0.2)
     with socket.create_connection((client.host, client.port), 10) as connection:
-        connection.sendall(
-            b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\r\n"
-        )
+        head = b"POST /login HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+        connection.sendall(head + b"Content-Length: 9\r\n\r\n")
         assert b" 408 " in connection.recv(1_000)
     for piece in (b"x-a: " + b"y" * 1_000 + b"\r\n", b"y" * 1_000):
         with socket.create_connection((client.host, client.port), 10) as connection, suppress(OSError):
@@ -535,3 +534,13 @@ def test_large_events_are_shown_without_stopping_the_server(client: Client, stor
         slowest = max(slowest, time.monotonic() - started)
     assert b"Too large to be drawn" in client.get("/event/1", {"Accept": "text/html"}).body
     assert slowest < 1.0
+
+
+def test_a_connection_serves_any_number_of_requests(client: Client) -> None:
+    """One limit of a request would end up as a limit of the connection."""
+    connection = HTTPConnection(client.host, client.port, timeout=20)
+    for number in range(1_500):
+        connection.request("GET", "/api/v1/head", headers={"X-Filler": "y" * 500})
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b'{"head":0}'), number
+    connection.close()

@@ -58,7 +58,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
         self._is_in_head, self._head_bytes = True, 0
-        self._idle_bytes, self._took_body = 0, False
+        self._idle_bytes, self._is_in_body, self._took_body = 0, False, False
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_HEADERS_S, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -68,7 +68,7 @@ class Protocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._took_body = False
         super().data_received(data)
-        self._idle_bytes = 0 if self._took_body or self._is_in_head else self._idle_bytes + len(data)
+        self._idle_bytes = self._idle_bytes + len(data) if self._is_in_body and not self._took_body else 0
         if self._idle_bytes > REQUEST_HEADERS_BYTES_MAX:  # trailers, or a line of them without end
             self._cut_off("431 Request Header Fields Too Large")
         if self._is_in_head:  # most heads come whole, and need no timer; a body that came with one is not counted
@@ -90,8 +90,12 @@ class Protocol(HttpToolsProtocol):
         self._took_body = True
         super().on_body(body)
 
+    def on_message_complete(self) -> None:
+        self._is_in_body = False
+        super().on_message_complete()
+
     def on_headers_complete(self) -> None:
-        self._is_in_head = False
+        self._is_in_head, self._is_in_body = False, True
         self._stop_timer()
         super().on_headers_complete()
 

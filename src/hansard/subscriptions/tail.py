@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from hansard.errors import HansardError, StoreClosed, StoreForked
+from hansard.errors import HansardError, RequestRefused, StoreClosed, StoreForked
 from hansard.events import RecordedEvent
 from hansard.limits import PAGE_EVENTS_MAX, SHARED_BYTES_MAX, SHARED_EVENTS_MAX
 from hansard.query import Query
@@ -129,7 +129,10 @@ class Tail:
                 is_first = False
             except (StoreClosed, StoreForked):
                 return
-            except (HansardError, OSError):  # such as StoreBusy: those who wait will meet it themselves if it lasts
+            except (HansardError, OSError) as error:  # such as StoreBusy: those who wait will meet it themselves if it lasts
+                idle = 0 if self._listeners or self._waiting else idle + 1
+                if isinstance(error, RequestRefused):
+                    self._tell_all()
                 time.sleep(_AFTER_ERROR_S)
                 continue
             idle = 0 if self._listeners or self._waiting else idle + 1
@@ -159,6 +162,10 @@ class Tail:
             if head <= self._head:
                 return
             self._head = head
+        self._tell_all()
+
+    def _tell_all(self) -> None:
+        with self._changed:
             self._changed.notify_all()
             listeners = self._listeners
         for wake in listeners:

@@ -146,8 +146,6 @@ def _begin(service: Service, request: Request, form: AppendForm) -> Any:
     """An append under way, to be awaited."""
     checked = append_of_form(form)
     _check_allowed(request, checked)
-    if checked.timestamps_us is not None:  # a copy of a log: nothing new, so no hurry
-        return service.in_thread(service.storage.append, checked)
     return service.appends.begin(checked)
 
 

@@ -2,7 +2,7 @@
 
 import os
 from typing import Final, NamedTuple
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from hansard.errors import InvalidInput
 from hansard.names import shown_place
@@ -31,6 +31,10 @@ def parse(url: str) -> Address:
         port = parts.port
     except ValueError as error:
         raise InvalidInput("place", shown, f"not a URL: {error}") from None
+    try:
+        (parts.hostname or "").encode("idna")
+    except UnicodeError:
+        raise InvalidInput("place", shown, "its host is no name that a machine can have") from None
     if not parts.hostname:
         raise InvalidInput("place", shown, "expected http://host:port or https://host")
     options = parse_qs(parts.query, keep_blank_values=True)
@@ -43,7 +47,7 @@ def parse(url: str) -> Address:
         parts.scheme,
         parts.hostname,
         port or _DEFAULT_PORTS[parts.scheme],
-        parts.path.rstrip("/"),
+        quote(parts.path.rstrip("/"), safe="/%"),
         key,
         options.get("ca", [None])[0],
         shown,

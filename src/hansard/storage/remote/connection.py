@@ -5,6 +5,7 @@ time is over. One that may not is reported as OutcomeUnknown.
 """
 
 import os
+import select
 import ssl
 import threading
 import time
@@ -25,6 +26,8 @@ _PATIENCE_S: Final = BUSY_TIMEOUT_S
 """How long an answer that should come at once is waited for, and how long a server that is gone is tried again."""
 _PAUSES_S: Final = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 _KEPT_MAX: Final = 64
+_KEPT_S: Final = 30.0
+"""Servers and what stands in front of them close connections that are silent for about a minute."""
 _TRIED_AGAIN: Final = {429, 502, 503, 504}
 _TRIED_AGAIN_CODES: Final = {"busy", "closed", "too-many-requests", "open-failed"}
 
@@ -43,7 +46,8 @@ class Connections:
         if address.key is not None:
             self._headers["Authorization"] = f"Bearer {address.key}"
         self._tls = _tls(address)
-        self._kept: list[HTTPConnection] = []
+        self._kept: list[tuple[HTTPConnection, float]] = []
+        self._no_later_than = float("inf")
         self._waiting: set[HTTPConnection] = set()
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -58,12 +62,14 @@ class Connections:
         accept: str = JSON,
         sends: str = JSON,
         wait_s: float = 0.0,
+        stores: bool = False,
         may_repeat: bool = True,
         patience_s: float = _PATIENCE_S,
     ) -> Reply:
         """The answer, with a status below 300; other statuses are raised as their errors.
 
-        `wait_s`: how long the server may keep it waiting, beyond what is usual.
+        `wait_s`: how long the server may keep it waiting, beyond what is usual. `stores`: without an answer it is not known what
+        has happened.
         """
         headers = {**self._headers, "Accept": accept}
         if body is not None:
@@ -74,25 +80,22 @@ class Connections:
             self.check_open()
             try:
                 status, answer = self._once(method, path, body, headers, wait_s)
-            except _NotSent as failure:
-                failed: BaseException | None = failure.__cause__
-            except (OSError, HTTPException) as error:
-                self.check_open()
-                if not may_repeat:
-                    raise OutcomeUnknown(
-                        f"{self._address.shown}: the connection was lost ({_said(error)}) before an answer"
-                    ) from error
-                was_sent, failed = True, error
-            else:
                 if status < 300:
                     return Reply(status, answer, was_sent)
                 refusal = self._refusal(status, answer)
                 if status not in _TRIED_AGAIN or refusal.code not in _TRIED_AGAIN_CODES:
                     raise refusal
-                failed = refusal
+                failed: BaseException | None = refusal
+            except _NotSent as failure:
+                failed = failure.__cause__
+            except (OSError, HTTPException) as error:
+                self.check_open()
+                if not may_repeat:
+                    raise self._lost(error, stores=stores) from error
+                was_sent, failed = True, error
             pause_s = _PAUSES_S[min(tries, len(_PAUSES_S) - 1)]
-            if time.monotonic() + pause_s > deadline:
-                raise self._given_up(failed, was_sent, patience_s)
+            if time.monotonic() + pause_s > min(deadline, self._no_later_than):
+                raise self._given_up(failed, was_sent=was_sent and stores, patience_s=patience_s) from failed
             tries += 1
             time.sleep(pause_s)
 
@@ -136,9 +139,13 @@ class Connections:
         return connection.getresponse()
 
     def _take(self) -> tuple[HTTPConnection, bool]:
+        """A kept connection that the server has not closed meanwhile, or a fresh one."""
         with self._lock:
-            if self._kept:
-                return self._kept.pop(), False
+            while self._kept:
+                connection, kept_s = self._kept.pop()
+                if time.monotonic() - kept_s < _KEPT_S and not _is_over(connection):
+                    return connection, False
+                connection.close()
         address = self._address
         if self._tls is not None:
             return HTTPSConnection(address.host, address.port, timeout=_PATIENCE_S, context=self._tls), True
@@ -147,26 +154,35 @@ class Connections:
     def _keep(self, connection: HTTPConnection) -> None:
         with self._lock:
             if not self._is_closed and len(self._kept) < _KEPT_MAX:
-                self._kept.append(connection)
+                self._kept.append((connection, time.monotonic()))
                 return
         connection.close()
 
     def _refusal(self, status: int, body: bytes) -> HansardError:
+        """Raises HTTPException where something between here and the server has no answer of it."""
         try:
             problem: Any = msgspec.json.decode(body)
         except msgspec.DecodeError:
             problem = None
         if isinstance(problem, dict) and "code" in problem:
             return error_of(problem)
+        if status in _TRIED_AGAIN:
+            raise HTTPException(f"status {status} from something in front of the server")
         return StorageFailed(f"{self._address.shown} answered with status {status}, which is not a Hansard server's answer")
 
-    def _given_up(self, failed: BaseException | None, was_sent: bool, patience_s: float) -> HansardError:
+    def _lost(self, error: Exception, *, stores: bool) -> HansardError:
+        said = f"{self._address.shown}: the connection was lost ({_said(error)}) before an answer"
+        return OutcomeUnknown(said) if stores else StorageFailed(said)
+
+    def _given_up(self, failed: BaseException | None, *, was_sent: bool, patience_s: float) -> HansardError:
         if isinstance(failed, HansardError) and not was_sent:
             return failed
         said = f"{self._address.shown} gave no answer ({_said(failed)}) for {patience_s:g} s"
-        error = OutcomeUnknown(f"{said}; append again with the same ids to find out") if was_sent else StorageFailed(said)
-        error.__cause__ = failed
-        return error
+        return OutcomeUnknown(f"{said}; append again with the same ids to find out") if was_sent else StorageFailed(said)
+
+    def end_soon(self) -> None:
+        """What is still to be sent shares one patience from now on."""
+        self._no_later_than = time.monotonic() + _PATIENCE_S
 
     @property
     def is_in_child(self) -> bool:
@@ -185,7 +201,7 @@ class Connections:
             kept, self._kept = self._kept, []
         if self.is_in_child:
             return  # the connections are the parent's
-        for connection in kept:
+        for connection, _ in kept:
             connection.close()
         for connection in list(self._waiting):
             if connection.sock is not None:
@@ -197,6 +213,14 @@ class Connections:
 
 class _NotSent(Exception):
     """There was no connection, so nothing was sent; the cause says why."""
+
+
+def _is_over(connection: HTTPConnection) -> bool:
+    """Whether the server has closed it: a connection that waits for its next request has nothing to read but its end."""
+    if connection.sock is None:
+        return True
+    readable, _, _ = select.select([connection.sock], [], [], 0)
+    return bool(readable)
 
 
 def _tls(address: Address) -> ssl.SSLContext | None:

@@ -1,5 +1,6 @@
 """The remote engine: the port's verbs, asked of a server."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Final
@@ -25,8 +26,9 @@ from hansard.wire.recorded import recorded_of
 
 _TRANSACTIONS_TRIED: Final = 5
 _OPEN_S: Final = 2.0
-_REQUEST_BYTES: Final = 16 * 1024 * 1024
-"""Appends of one request, unless one alone is larger."""
+_REQUEST_BYTES: Final = 128 * 1024
+"""Appends of one request, unless one alone is larger. All of it is sent before the answer is read, and the outcomes, which come
+meanwhile, have to fit into what lies between."""
 
 
 class _About(msgspec.Struct):
@@ -120,7 +122,7 @@ class RemoteStorage:
             self._send(tickets[some], lines[some])
 
     def _send(self, tickets: Sequence[Ticket], lines: Sequence[bytes]) -> None:
-        reply = self._connections.ask("POST", "/api/v1/appends", b"\n".join(lines), accept=LINES, sends=LINES)
+        reply = self._connections.ask("POST", "/api/v1/appends", b"\n".join(lines), accept=LINES, sends=LINES, stores=True)
         try:
             outcomes = _outcomes(reply.body)
         except msgspec.MsgspecError as error:
@@ -184,8 +186,12 @@ class RemoteStorage:
         return self._got("GET", f"/api/v1/streams?{urlencode(bounds)}", _Streams).streams
 
     def wait(self, after: int, timeout_s: float) -> int:
-        wait_s = min(timeout_s, LONG_POLL_S_MAX)
-        return self._got("GET", f"/api/v1/head?after={after}&wait_s={wait_s:.3f}", _Head, wait_s=wait_s).head
+        deadline = time.monotonic() + timeout_s
+        while True:
+            wait_s = max(0.0, min(deadline - time.monotonic(), LONG_POLL_S_MAX))
+            head = self._got("GET", f"/api/v1/head?after={after}&wait_s={wait_s:.3f}", _Head, wait_s=wait_s).head
+            if head > after or time.monotonic() >= deadline:
+                return head
 
     def _events(self, method: str, path: str, body: bytes | None = None) -> list[RecordedEvent]:
         reply = self._connections.ask(method, path, body, accept=LINES)
@@ -252,6 +258,7 @@ class RemoteStorage:
             return
         self._is_closed = True
         if not self._connections.is_in_child:
+            self._connections.end_soon()
             self._commits.close()
         self._connections.close()
 

@@ -7,7 +7,7 @@ from urllib.parse import quote
 import msgspec
 
 from hansard.appends import Append, Appended, recorded_events
-from hansard.errors import CapabilityMissing, InlineFailed, OutcomeUnknown, ResourceNotFound, StorageFailed
+from hansard.errors import CapabilityMissing, HansardError, InlineFailed, OutcomeUnknown, ResourceNotFound, StorageFailed
 from hansard.events import RecordedEvent
 from hansard.query import Query
 from hansard.storage.port import Capability, Dialect, InlineHook
@@ -30,6 +30,9 @@ from hansard.wire.transactions import (
 )
 
 _STEPS_HELD_MAX: Final = 1_000
+_BYTES_HELD_MAX: Final = 8 * 1024 * 1024
+_ASKED_S: Final = 2.0
+_BEGIN: Final = "/api/v1/transactions"
 
 
 class _Result(msgspec.Struct):
@@ -50,6 +53,7 @@ class _Answer(msgspec.Struct):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Answer).decode
+_ROLLBACK: Final = _encode(StepsForm([], "rollback"))
 _append_form = msgspec.json.Decoder(AppendForm).decode
 
 
@@ -61,6 +65,7 @@ class RemoteTransaction:
         self._inline = inline
         self._id: str | None = None
         self._held: list[Step] = []
+        self._held_bytes = 0
         self.was_lost = False
         """Whether the server undid it before its end: nothing of it has happened, and it can be done again."""
 
@@ -85,7 +90,15 @@ class RemoteTransaction:
         return self._done(ScanStep(collection, after, limit)).page
 
     def put(self, collection: str, documents: Mapping[str, bytes | None]) -> None:
-        self._hold(PutStep(collection, dict(documents)))
+        some: dict[str, bytes | None] = {}
+        for key, document in documents.items():
+            some[key] = document
+            self._held_bytes += len(key) + len(document or b"")
+            if self._held_bytes > _BYTES_HELD_MAX:
+                self._hold(PutStep(collection, some))
+                some = {}
+        if some:
+            self._hold(PutStep(collection, some))
 
     def drop(self, collection: str) -> None:
         self._hold(DropStep(collection))
@@ -128,27 +141,39 @@ class RemoteTransaction:
 
     def _hold(self, step: Step) -> None:
         self._held.append(step)
-        if len(self._held) >= _STEPS_HELD_MAX:
+        if len(self._held) >= _STEPS_HELD_MAX or self._held_bytes > _BYTES_HELD_MAX:
             self._send("continue", may_repeat=self._id is None)
 
     def _done(self, step: Step) -> _Result:
         self._held.append(step)
         return self._send("continue", may_repeat=self._id is None)[-1]
 
+    def _was_undone(self, path: str) -> bool:
+        """After a commit without an answer: whether the server still had it open, so that it was not committed."""
+        try:
+            self._connections.ask("POST", path, _ROLLBACK, patience_s=_ASKED_S)
+        except HansardError:
+            return False
+        return path != _BEGIN
+
     def _send(self, then: str, *, may_repeat: bool) -> list[_Result]:
         """First steps may be sent again: a transaction whose client went away is undone."""
         body = _encode(StepsForm(self._held, then))  # type: ignore[arg-type]
-        path = "/api/v1/transactions" if self._id is None else f"/api/v1/transactions/{quote(self._id)}"
-        self._held = []
+        path = _BEGIN if self._id is None else f"{_BEGIN}/{quote(self._id)}"
+        self._held, self._held_bytes = [], 0
         if then != "continue":
             self._id = None
+        may_repeat = may_repeat and then == "continue"
         try:
-            reply = self._connections.ask("POST", path, body, may_repeat=may_repeat and then == "continue")
+            reply = self._connections.ask("POST", path, body, stores=then == "commit", may_repeat=may_repeat)
         except ResourceNotFound as error:
             self.was_lost = True
             raise StorageFailed(f"the transaction was lost: {error}") from error
         except OutcomeUnknown:
-            self.was_lost = then == "continue"
+            self.was_lost = self._was_undone(path)
+            raise
+        except StorageFailed:
+            self.was_lost = not may_repeat  # one that may be repeated has had its tries
             raise
         answer = _decode(reply.body)
         self._id = answer.id
