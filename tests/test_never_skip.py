@@ -6,8 +6,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,7 @@ import hansard
 from hansard import Event
 from hansard.storage.memory import MemoryStorage
 from hansard.storage.opening import open_storage
-from hansard.storage.port import Capability, Storage
+from hansard.storage.port import Capability, Storage, StorageTransaction
 from hansard.storage.postgres.address import parse
 from hansard.storage.postgres.storage import PostgresStorage
 from hansard.storage.sqlite.storage import SqliteStorage
@@ -76,6 +78,30 @@ def test_members_come_and_go_on_postgresql(first: int, tmp_path: Path) -> None:
         simulate(open_storage, seed)
         for storage in opened:
             storage.close()
+
+
+class TwiceStorage(MemoryStorage):
+    """Does every transaction twice, as an engine may whose first try was interrupted."""
+
+    def transact(self, work: Callable[[StorageTransaction], Any]) -> Any:
+        class Interrupted(BaseException):
+            pass
+
+        def interrupted(transaction: StorageTransaction) -> None:
+            work(transaction)
+            raise Interrupted
+
+        with suppress(Interrupted):
+            super().transact(interrupted)
+        return super().transact(work)
+
+
+@pytest.mark.parametrize("first", range(40_000, 40_200, CHUNK))
+def test_members_come_and_go_where_every_transaction_is_done_twice(first: int) -> None:
+    """What a handler or a fold did in a transaction that was interrupted would count, too."""
+    for seed in range(first, first + CHUNK):
+        storage = TwiceStorage()
+        simulate(lambda: storage, seed)  # noqa: B023
 
 
 def test_members_come_and_go_through_a_server(tmp_path: Path) -> None:

@@ -343,7 +343,7 @@ class Consumer:
         put: list[DeadLetter] = []
 
         def before_release(transaction: StorageTransaction) -> None:
-            put.extend(self._parked)
+            put[:] = self._parked
             dead_letters.put(transaction, put)
 
         if not self._shares.balance(before_release, self._window.is_busy):

@@ -1,13 +1,13 @@
 """What a reader needs to know of the work that it does: the protocol, and how a failure is told."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from hansard.events import RecordedEvent
 from hansard.processors.definitions import OnFailure, Retry
 from hansard.processors.documents import ReaderDocument
 from hansard.query import Query
-from hansard.storage.port import StorageTransaction
+from hansard.storage.port import ResultT, StorageTransaction
 
 
 class EventFailed(Exception):
@@ -60,3 +60,19 @@ def describe(error: BaseException | None) -> str:
     """An error on one line, as it is kept and shown."""
     text = f"{type(error).__name__}: {error}" if error is not None and str(error) else type(error).__name__
     return " ".join(text.split())[:500]
+
+
+def from_scratch(
+    forget: Callable[[], None], do: Callable[[StorageTransaction], ResultT]
+) -> Callable[[StorageTransaction], ResultT]:
+    """The work of a transaction that an engine may do again: what an interrupted try has left in memory is forgotten first."""
+    tries = 0
+
+    def work(transaction: StorageTransaction) -> ResultT:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            forget()
+        return do(transaction)
+
+    return work

@@ -14,7 +14,7 @@ from hansard.processors import dead_letters
 from hansard.processors.dead_letters import WAITS_BEHIND, DeadLetter
 from hansard.processors.definitions import OnFailure
 from hansard.processors.documents import Failure, OrderDocument, PartitionDocument
-from hansard.processors.handling import EventFailed, Work, describe
+from hansard.processors.handling import EventFailed, Work, describe, from_scratch
 from hansard.processors.membership import Membership
 from hansard.processors.second_tries import SecondTries
 from hansard.processors.shares import Shares
@@ -154,7 +154,7 @@ class Reader:
         put: list[DeadLetter] = []
 
         def before_release(transaction: StorageTransaction) -> None:
-            put.extend(self._parked_here)
+            put[:] = self._parked_here
             dead_letters.put(transaction, put)
 
         if self.shares.balance(before_release):
@@ -316,7 +316,7 @@ class Reader:
             self.shares.put(transaction, documents, upto=reached)
 
         try:
-            self._storage.transact(work)
+            self._storage.transact(from_scratch(lambda: self.work.over(is_committed=False), work))
         except EventFailed as failed:
             self.work.over(is_committed=False)
             before = [event for event in events if event.position < failed.event.position]

@@ -7,7 +7,7 @@ from hansard.events import RecordedEvent
 from hansard.processors import dead_letters
 from hansard.processors.dead_letters import DeadLetter
 from hansard.processors.documents import OrderDocument
-from hansard.processors.handling import EventFailed, Work, describe
+from hansard.processors.handling import EventFailed, Work, describe, from_scratch
 from hansard.processors.shares import Shares
 from hansard.query import Query
 from hansard.storage.port import Storage, StorageTransaction
@@ -59,7 +59,7 @@ class SecondTries:
         try:
             if not self._work.is_transactional:
                 self._work.handle(event)
-            self._storage.transact(work)
+            self._storage.transact(from_scratch(lambda: self._work.over(is_committed=False), work))
         except LeaseLost:
             raise
         except Exception as error:
