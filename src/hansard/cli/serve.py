@@ -1,5 +1,6 @@
 """`hansard serve`, `hansard ui` and `hansard config`: a store as a service, and its web page."""
 
+import os
 import webbrowser
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -57,11 +58,11 @@ def settings_options(command: CommandT) -> CommandT:
 
 def configuration_of(file: str | None, flags: dict[str, Any]) -> "Configuration":
     try:
-        from hansard.server.settings import configured, environment
+        from hansard.server.settings import configured
     except ImportError as error:
         raise _missing(error) from error
     flags["allowed_hosts"] = list(flags.get("allowed_hosts") or ()) or None
-    return configured(file, environment(), flags)
+    return configured(file, os.environ, flags)
 
 
 @click.command()

@@ -17,6 +17,7 @@ from hansard.errors import (
     StoreBusy,
 )
 from hansard.limits import REQUEST_BODY_PAUSE_S, REQUEST_BYTES_MAX, REQUEST_LINE_BYTES_MAX, REQUESTS_BYTES_MAX
+from hansard.server.operations import JSON
 
 if TYPE_CHECKING:
     from hansard.server.access.permissions import Principal
@@ -191,7 +192,8 @@ class Request:
         return b"".join(chunks)
 
     async def decoded(self, kind: type[BodyT] | Any, bytes_max: int = REQUEST_BYTES_MAX) -> BodyT:
-        """The body's JSON, as a type. Raises InvalidInput, which names the place in it."""
+        """The body, which must be JSON, as a type. Raises MediaTypeUnsupported, or InvalidInput, which names the place in it."""
+        self.sends(JSON)
         return decoded_json(await self.body(bytes_max), kind)  # type: ignore[no-any-return]
 
     async def chunks(self) -> AsyncIterator[bytes]:

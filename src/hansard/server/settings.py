@@ -1,6 +1,5 @@
 """How a server runs: from a file, the environment and flags, in this order; the later ones win."""
 
-import os
 import tomllib
 from collections.abc import Mapping
 from typing import Any, Final
@@ -109,7 +108,3 @@ def _converted(name: str, value: Any, source: str) -> Any:
         return msgspec.convert(value, fields[name], strict=source == "file")
     except msgspec.ValidationError as error:
         raise InvalidInput(name, value, f"{str(error).replace('`', '')} (from the {source})") from None
-
-
-def environment() -> Mapping[str, str]:
-    return os.environ

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
-from hansard.appends import Append, Appended, StreamAppend, check_append
+from hansard.appends import Append, StreamAppend, check_append
 from hansard.errors import InvalidInput
 from hansard.events import Event
 from hansard.limits import (
@@ -194,7 +194,3 @@ def _checked_time(time_us: int) -> int:
     if not 0 <= time_us <= TIMESTAMP_US_MAX:
         raise InvalidInput("timestamps_us", time_us, f"expected 0 to {TIMESTAMP_US_MAX}, the end of the year 9999")
     return time_us
-
-
-appended_of = msgspec.json.Decoder(Appended).decode
-"""The place that an append got, from its JSON."""

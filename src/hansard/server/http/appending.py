@@ -76,8 +76,7 @@ async def append(service: Service, request: Request) -> Answer:
 
     All of it or nothing. A condition that fails is answered with 409, an expected version that does not fit with 412.
     """
-    request.sends(JSON)
-    return _placed(await _store(service, request, decoded_json(await request.body(), AppendForm)))
+    return _placed(await _begin(service, request, await request.decoded(AppendForm)))
 
 
 @operation(
@@ -135,11 +134,6 @@ async def _outcome(service: Service, request: Request, line: bytes, pending: Any
         return _encode(Outcome(appended=await pending)) + b"\n"
     except HansardError as error:
         return _encode(Outcome(problem=problem_of(error))) + b"\n"
-
-
-async def _store(service: Service, request: Request, form: AppendForm) -> Appended:
-    appended: Appended = await _begin(service, request, form)
-    return appended
 
 
 def _begin(service: Service, request: Request, form: AppendForm) -> Any:

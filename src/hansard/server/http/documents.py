@@ -61,7 +61,6 @@ class TransactionAnswer(msgspec.Struct):
 )
 async def get_documents(service: Service, request: Request) -> Answer:
     """The documents of some keys of a collection. Unknown keys are left out."""
-    request.sends(JSON)
     asked: KeysForm = await request.decoded(KeysForm)
     request.principal.check_all(Permission.SUBSCRIBE)
     return json_of(FoundDocuments(await service.in_thread(service.storage.get, shared(asked.collection), asked.keys)))
@@ -72,7 +71,6 @@ async def get_documents(service: Service, request: Request) -> Answer:
 )
 async def scan_documents(service: Service, request: Request) -> Answer:
     """The documents of a collection, in the order of their keys."""
-    request.sends(JSON)
     asked: ScanForm = await request.decoded(ScanForm)
     request.principal.check_all(Permission.SUBSCRIBE)
     collection = shared(asked.collection)
@@ -110,7 +108,6 @@ async def go_on_with_transaction(service: Service, request: Request) -> Answer:
 
 async def _form(request: Request) -> StepsForm:
     """A transaction sees and changes everything, so everything must be allowed."""
-    request.sends(JSON)
     form: StepsForm = await request.decoded(StepsForm)
     for permission in (Permission.SUBSCRIBE, Permission.READ, Permission.APPEND):
         request.principal.check_all(permission)

@@ -75,7 +75,6 @@ async def join_group(service: Service, request: Request) -> Answer:
 
     Order is kept within a stream. A consumer that is silent for longer than its lease loses its events to others.
     """
-    request.sends(JSON)
     group = request.values["group"]
     form: JoinForm = await request.decoded(JoinForm)
     query = query_of(form.query)
@@ -102,7 +101,6 @@ async def join_group(service: Service, request: Request) -> Answer:
 )
 async def take_events(service: Service, request: Request) -> Answer:
     """Take events whose turn it is. They are yours until you finish them, or are silent for longer than your lease."""
-    request.sends(JSON)
     form: TakeForm = await request.decoded(TakeForm)
     held = _held(service, request)
     wait_s = min(form.wait_s, held.lease_s / 2)
@@ -124,7 +122,6 @@ async def take_events(service: Service, request: Request) -> Answer:
 )
 async def ack_events(service: Service, request: Request) -> Answer:
     """These events are done."""
-    request.sends(JSON)
     form: AckForm = await request.decoded(AckForm)
     return await _finished(service, request, "ack", form.positions)
 
@@ -138,7 +135,6 @@ async def ack_events(service: Service, request: Request) -> Answer:
 )
 async def nack_events(service: Service, request: Request) -> Answer:
     """These events are to be tried again."""
-    request.sends(JSON)
     form: NackForm = await request.decoded(NackForm)
     return await _finished(service, request, "nack", form.positions, delay_s=form.delay_s)
 
@@ -152,7 +148,6 @@ async def nack_events(service: Service, request: Request) -> Answer:
 )
 async def park_events(service: Service, request: Request) -> Answer:
     """These events cannot be handled: they become dead letters."""
-    request.sends(JSON)
     form: ParkForm = await request.decoded(ParkForm)
     return await _finished(service, request, "park", form.positions, reason=form.reason)
 

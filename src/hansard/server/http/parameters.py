@@ -6,14 +6,13 @@ import msgspec
 from msgspec import Meta
 
 from hansard.errors import InvalidInput, ResourceNotFound
-from hansard.limits import HTTP_PAGE_EVENTS_MAX, POSITION_MAX
+from hansard.limits import POSITION_MAX
 from hansard.query import Query
 from hansard.server.requests import Request
 from hansard.streams import category_of
 from hansard.wire.appends import Category, Name
 
 Bound = Annotated[int, Meta(ge=0, le=POSITION_MAX)]
-PageLimit = Annotated[int, Meta(ge=1, le=HTTP_PAGE_EVENTS_MAX)]
 Limit = Annotated[int, Meta(ge=0, le=POSITION_MAX)]
 
 

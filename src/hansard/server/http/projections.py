@@ -105,7 +105,6 @@ async def rebuild_projection(service: Service, request: Request) -> Answer:
 
     Whoever runs that version of the projection builds it; it takes over when it has caught up.
     """
-    request.sends(JSON)
     name = request.values["name"]
     form: RebuildForm = await request.decoded(RebuildForm)
     label = await found(service, lambda: service.control.projection(name).rebuild(form.version))

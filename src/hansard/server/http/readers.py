@@ -110,7 +110,6 @@ async def resume_reader(service: Service, request: Request) -> Answer:
 @operation("POST", "/api/v1/readers/{name}/throttle", needs=Permission.ADMIN, body={JSON: ThrottleForm}, returns={204: {}})
 async def throttle_reader(service: Service, request: Request) -> Answer:
     """Let it take at most so many events a second."""
-    request.sends(JSON)
     name = request.values["name"]
     form: ThrottleForm = await request.decoded(ThrottleForm)
     await found(service, lambda: service.control.reader(name).throttle(form.events_per_s))
@@ -121,7 +120,6 @@ async def throttle_reader(service: Service, request: Request) -> Answer:
 @operation("POST", "/api/v1/readers/{name}/reset", needs=Permission.ADMIN, body={JSON: ResetForm}, returns={204: {}})
 async def reset_reader(service: Service, request: Request) -> Answer:
     """Let it go back, or forward, to a position."""
-    request.sends(JSON)
     name = request.values["name"]
     form: ResetForm = await request.decoded(ResetForm)
     await found(service, lambda: service.control.reader(name).reset(form.position))
@@ -157,7 +155,6 @@ async def list_dead_letters(service: Service, request: Request) -> Answer:
 )
 async def retry_dead_letters(service: Service, request: Request) -> Answer:
     """Ask whoever runs it to handle letters again, in order. Returns the number of sequences."""
-    request.sends(JSON)
     name = request.values["name"]
     form: RetryForm = await request.decoded(RetryForm)
     count = await found(service, lambda: service.control.reader(name).dead_letters.retry(form.sequence))
@@ -174,7 +171,6 @@ async def retry_dead_letters(service: Service, request: Request) -> Answer:
 )
 async def discard_dead_letters(service: Service, request: Request) -> Answer:
     """Give letters up: they are never handled. Returns how many."""
-    request.sends(JSON)
     name = request.values["name"]
     form: DiscardForm = await request.decoded(DiscardForm)
     count = await found(service, lambda: service.control.reader(name).dead_letters.discard(form.sequence, form.position))

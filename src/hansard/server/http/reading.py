@@ -130,7 +130,6 @@ async def query_log(service: Service, request: Request) -> Answer:
     The same as GET /api/v1/events, for queries that are too large for a URL. Its pages have no `next`: ask again with
     the last position.
     """
-    request.sends(JSON)
     asked: ReadForm = await request.decoded(ReadForm)
     query, resumed = query_of(asked.query), last_event_id(request)
     request.principal.check_query(Permission.READ, query)
@@ -160,7 +159,6 @@ async def read_event(service: Service, request: Request) -> Answer:
 @operation("POST", "/api/v1/events/by-id", needs=Permission.READ, body={JSON: IdsForm}, returns={200: {LINES: RecordedEventForm}})
 async def read_events(service: Service, request: Request) -> Answer:
     """Read events by their ids. Ids that are not known are left out."""
-    request.sends(JSON)
     asked: IdsForm = await request.decoded(IdsForm)
     ids = [check_event_id("ids", id).bytes for id in asked.ids]
     found = await service.in_thread(service.storage.events, ids)

@@ -69,7 +69,6 @@ def waiting(timer: TimerInfo) -> WaitingTimer:
 @operation("PUT", "/api/v1/timers/{name}", needs=Permission.APPEND, body={JSON: TimerForm}, returns={204: {}})
 async def set_timer(service: Service, request: Request) -> Answer:
     """Set a timer, or set it anew. A program that runs Timers, or a process manager, fires it."""
-    request.sends(JSON)
     name = request.values["name"]
     form: TimerForm = await request.decoded(TimerForm)
     request.principal.check_all(Permission.APPEND)  # a timer takes the place of one of the same name, of whatever stream
