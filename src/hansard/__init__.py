@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from hansard.errors import Conflict as Conflict
     from hansard.errors import DefinitionChanged as DefinitionChanged
     from hansard.errors import DuplicateEventId as DuplicateEventId
+    from hansard.errors import EventNotDecodable as EventNotDecodable
     from hansard.errors import FoldFailed as FoldFailed
     from hansard.errors import HandlerLoop as HandlerLoop
     from hansard.errors import HandlersFailed as HandlersFailed
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from hansard.errors import WaitTimedOut as WaitTimedOut
     from hansard.errors import WebhookRefused as WebhookRefused
     from hansard.errors import WrongExpectedVersion as WrongExpectedVersion
+    from hansard.event_types.definition import event as event
+    from hansard.event_types.registry import EventTypes as EventTypes
     from hansard.events import Event as Event
     from hansard.events import RecordedEvent as RecordedEvent
     from hansard.migrating import migrate as migrate
@@ -127,6 +130,7 @@ _MODULE_OF = {
             "Conflict",
             "DuplicateEventId",
             "WebhookRefused",
+            "EventNotDecodable",
             "FoldFailed",
             "BuildNotActive",
             "WaitTimedOut",
@@ -157,6 +161,8 @@ _MODULE_OF = {
             "StoreUnusable",
             "WrongExpectedVersion",
         ),
+        "hansard.event_types.definition": ("event",),
+        "hansard.event_types.registry": ("EventTypes",),
         "hansard.events": ("Event", "RecordedEvent"),
         "hansard.process_managers": ("ProcessManager",),
         "hansard.processors.consumer": ("Consumer",),

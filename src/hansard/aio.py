@@ -18,10 +18,11 @@ from hansard import causation
 from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events, restored
 from hansard.async_appends import AsyncAppends
 from hansard.errors import StoreClosed
-from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
+from hansard.event_types.registry import checked_types
+from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
 from hansard.limits import LEASE_S, PAGE_STREAMS_MAX, READERS_MAX
-from hansard.names import check_name
+from hansard.names import check_name, check_type
 from hansard.processors.calls import Calls
 from hansard.processors.definitions import check_lease
 from hansard.processors.keeper import Keeper
@@ -30,7 +31,8 @@ from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, Storage
-from hansard.store import EVERYTHING, Definition, checked_path
+from hansard.storage.typed import typed
+from hansard.store import EVERYTHING, Definition, Types, checked_path
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.async_drivers import AsyncSubscription, Live
 from hansard.subscriptions.drivers import Callback, checked_callbacks
@@ -49,15 +51,21 @@ _T = TypeVar("_T")
 
 
 def open(
-    place: str | os.PathLike[str], *, read_only: bool = False, must_exist: bool = False, durability: str = "fsync"
+    place: str | os.PathLike[str],
+    *,
+    read_only: bool = False,
+    must_exist: bool = False,
+    durability: str = "fsync",
+    types: Types | None = None,
 ) -> "_Opening":
     """Open the store at a place: `async with open(...) as store`, or `store = await open(...)`. See `hansard.open`."""
-    return _Opening(lambda: open_storage(place, read_only=read_only, must_exist=must_exist, durability=durability))
+    return _Opening(lambda: open_storage(place, read_only=read_only, must_exist=must_exist, durability=durability), types)
 
 
 class _Opening:
-    def __init__(self, open_it: Callable[[], Storage]) -> None:
+    def __init__(self, open_it: Callable[[], Storage], types: Types | None) -> None:
         self._open_it = open_it
+        self._types = checked_types(types)
         self._store: AsyncStore | None = None
 
     def __getattr__(self, name: str) -> NoReturn:
@@ -68,7 +76,7 @@ class _Opening:
 
     async def _opened(self) -> "AsyncStore":
         loop = asyncio.get_running_loop()
-        return AsyncStore(await loop.run_in_executor(None, self._open_it))
+        return AsyncStore(await loop.run_in_executor(None, self._open_it), self._types)
 
     async def __aenter__(self) -> "AsyncStore":
         self._store = await self._opened()
@@ -82,8 +90,9 @@ class _Opening:
 class AsyncStore:
     """One log, in one engine, for the tasks of one event loop; an async context manager."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, types: Types | None = None) -> None:
+        self._types = checked_types(types)
+        self._storage = storage = typed(storage, self._types)
         self._handlers = Handlers(are_async_allowed=True)
         self._loop = asyncio.get_running_loop()
         self._appends = AsyncAppends(storage, self._loop)
@@ -99,7 +108,7 @@ class AsyncStore:
     async def add(
         self,
         stream: str | None,
-        type: str,
+        type: Any,
         data: Any = None,
         *,
         metadata: Mapping[str, Any] | None = None,
@@ -107,13 +116,13 @@ class AsyncStore:
         id: UUID | str | None = None,
     ) -> RecordedEvent:
         """See `Store.add`."""
-        event = Event(type, data, metadata, tags, id)
+        event = event_of(type, data, metadata, tags, id)
         append = Append((StreamAppend(stream, (event,)),))
         appended = await self._appends.begin(append)
         causation.note(appended)
         if appended.is_repeat:
-            return (await self._in_thread(self._storage.events, [event.id_bytes]))[event.id_bytes]
-        (recorded,) = recorded_events(append, appended)
+            return first_of((await self._in_thread(self._storage.events, [event.id_bytes]))[event.id_bytes])
+        recorded = next(iter(self._recorded(append, appended) or recorded_events(append, appended)))
         if self._handlers:
             await call_handlers_async(self._handlers, (recorded,), recorded)
         return recorded
@@ -123,17 +132,17 @@ class AsyncStore:
         return [event async for event in self.read_stream(stream)]
 
     @overload
-    def on(self, type: str) -> Callable[[HandlerT], HandlerT]: ...
+    def on(self, type: str | type) -> Callable[[HandlerT], HandlerT]: ...
     @overload
-    def on(self, type: str, handler: HandlerT) -> HandlerT: ...
-    def on(self, type: str, handler: HandlerT | None = None) -> HandlerT | Callable[[HandlerT], HandlerT]:
+    def on(self, type: str | type, handler: HandlerT) -> HandlerT: ...
+    def on(self, type: str | type, handler: HandlerT | None = None) -> HandlerT | Callable[[HandlerT], HandlerT]:
         """See `Store.on`. A handler may be async; it is awaited before the next one is called."""
         if handler is not None:
             return self._handlers.on(type, handler)
-        check_name("type", type)
+        check_type("type", type)
         return lambda decorated: self._handlers.on(type, decorated)
 
-    def off(self, type: str, handler: Callable[[RecordedEvent], Any]) -> None:
+    def off(self, type: str | type, handler: Callable[[RecordedEvent], Any]) -> None:
         """See `Store.off`."""
         self._handlers.off(type, handler)
 
@@ -142,7 +151,7 @@ class AsyncStore:
     async def append(
         self,
         stream: str | None,
-        events: Iterable[Event] | Event,
+        events: Iterable[Event | Any] | Event | Any,
         *,
         expected_version: int = ANY,
         condition: AppendCondition | None = None,
@@ -162,8 +171,13 @@ class AsyncStore:
         appended = await self._appends.begin(append)
         causation.note(appended)
         if self._handlers and not appended.is_repeat:
-            await call_handlers_async(self._handlers, recorded_events(append, appended), appended)
+            await call_handlers_async(self._handlers, self._recorded(append, appended), appended)
         return appended
+
+    def _recorded(self, append: Append, appended: Appended) -> list[RecordedEvent]:
+        """See `Store._recorded`."""
+        events = recorded_events(append, appended)
+        return events if self._types is None else self._types.read_own(events)
 
     # Reading
 
@@ -213,13 +227,14 @@ class AsyncStore:
             paging.took(events)
             if paging.needs_end:
                 paging.end_at(await self._in_thread(last))
-            for event in events:
+            for event in events if self._types is None else unfolded(events):
                 yield event
 
     async def event(self, id: UUID | str) -> RecordedEvent | None:
         """See `Store.event`."""
         id_bytes = check_event_id("id", id).bytes
-        return (await self._in_thread(self._storage.events, [id_bytes])).get(id_bytes)
+        found = await self._in_thread(self._storage.events, [id_bytes])
+        return next(unfolded(found.values()), None)
 
     async def head(self) -> int:
         """See `Store.head`."""

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from typing import Any
 
 import msgspec
 
 from hansard.errors import InvalidInput, InvalidType
 from hansard.events import Event, RecordedEvent, tags_text
 from hansard.limits import APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX, TIMESTAMP_US_MAX, UUID_BYTES
+from hansard.names import definition_on
 from hansard.query import AppendCondition
 from hansard.streams import ANY, ExpectedVersion, check_bound, check_expected, check_stream
 
@@ -18,7 +20,8 @@ class StreamAppend(msgspec.Struct, frozen=True):
     """Events for one stream, or for none (`stream=None`), and the version that the stream must have before them."""
 
     stream: str | None
-    events: Sequence[Event]
+    events: Sequence[Any]
+    """Event, or values of classes that `hansard.event` has marked; made into Event."""
     expected_version: int | ExpectedVersion = ANY
 
     def __post_init__(self) -> None:
@@ -32,17 +35,21 @@ class StreamAppend(msgspec.Struct, frozen=True):
 
 
 def _checked_events(events: object) -> tuple[Event, ...]:
-    checked = tuple(events) if isinstance(events, list | tuple) else _from_iterable(events)
-    for event in checked:
-        if not isinstance(event, Event):
-            raise InvalidType("events", event, "expected Event")
+    given = tuple(events) if isinstance(events, list | tuple) else _from_iterable(events)
+    checked = tuple([event if isinstance(event, Event) else _of_value(event) for event in given])
     if not checked:
         raise InvalidInput("events", checked, "expected at least 1 event")
     return checked
 
 
-def _from_iterable(events: object) -> tuple[Event, ...]:
-    if isinstance(events, Event):
+def _of_value(value: object) -> Event:
+    if definition_on(type(value)) is None:
+        raise InvalidType("events", value, "expected Event, or a value whose class is marked by @hansard.event(name)")
+    return Event.of(value)
+
+
+def _from_iterable(events: object) -> tuple[Any, ...]:
+    if isinstance(events, Event) or definition_on(type(events)) is not None:
         return (events,)
     if not isinstance(events, Iterable) or isinstance(events, str | bytes | Mapping):
         raise InvalidType("events", events, "expected a list of Event")

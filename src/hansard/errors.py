@@ -14,6 +14,7 @@ HansardError
 ├── HandlerTimedOut                     a processor's handler took longer than allowed
 ├── ProcessorStopped                    a processor has stopped at an event that it could not handle
 ├── FoldFailed                          a projection's fold raised for an event
+├── EventNotDecodable                   a stored event does not fit its class, or an upcaster has failed at it
 ├── WebhookRefused                      a receiver did not accept an event; it will be tried again
 ├── BuildNotActive (also TimeoutError)  a build of a projection has not taken over within the time allowed
 ├── WaitTimedOut (also TimeoutError)    a reader has not come so far within the time allowed
@@ -226,6 +227,19 @@ class FoldFailed(HansardError):
 
     def __str__(self) -> str:
         return f"projection {self.name!r} failed at position {self.position}: {self.reason}"
+
+
+class EventNotDecodable(HansardError):
+    """The data of a stored event does not fit its class, or an upcaster has failed at it. `event.data` stays readable."""
+
+    code = "event-not-decodable"
+
+    def __init__(self, type: str, version: int, position: int, reason: str) -> None:
+        super().__init__(type, version, position, reason)
+        self.type, self.version, self.position, self.reason = type, version, position, reason
+
+    def __str__(self) -> str:
+        return f"{shown(self.type)} version {self.version} at position {self.position}: {self.reason}"
 
 
 class BuildNotActive(HansardError, TimeoutError):

@@ -1,8 +1,8 @@
 """What an event is, before and after it is in the log. Knows neither storage nor handlers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn
 from uuid import UUID
 
 import msgspec
@@ -10,9 +10,21 @@ from uuid_utils import uuid7
 
 from hansard.errors import InvalidInput, InvalidType
 from hansard.limits import DATA_BYTES_MAX, METADATA_BYTES_MAX, TAGS_PER_EVENT_MAX
-from hansard.names import check_name, check_names
+from hansard.names import check_name, check_names, definition_on
 from hansard.serialization import check_json, decode_json, encode_json
 from hansard.streams import category_of
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar  # with a default, as type checkers know it
+
+    ValueT = TypeVar("ValueT", default=Any)
+else:
+    from typing import TypeVar
+
+    ValueT = TypeVar("ValueT")
+
+SCHEMA_VERSION: Final = "schema_version"
+"""The member of the metadata that says which version of its type an event has; 1 where there is none."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_TAGS: frozenset[str] = frozenset()
@@ -61,6 +73,26 @@ class Event:
         _set_metadata_json(self, _metadata_text(metadata, metadata_json))
         _set_tags(self, NO_TAGS if tags is NO_TAGS else check_names("tags", tags, TAGS_PER_EVENT_MAX))
         _set_id_bytes(self, uuid7().bytes if id is None else _id_bytes(id))
+
+    @classmethod
+    def of(
+        cls,
+        value: Any,
+        metadata: Mapping[str, Any] | None = None,
+        tags: Iterable[str] = NO_TAGS,
+        id: UUID | str | None = None,
+    ) -> "Event":
+        """The event of a value whose class is marked by `hansard.event`: its type, data and tags come from there.
+
+        `tags` come in addition. Raises InvalidType for a value of another class.
+        """
+        definition = definition_on(type(value))
+        if definition is None:
+            raise InvalidType("event", value, "expected an Event, or a value whose class is marked by @hansard.event(name)")
+        if definition.metadata or metadata is None:
+            metadata = {**(metadata or {}), **definition.metadata} or None
+        own = definition.tags_of(value)
+        return cls(definition.name, definition.plain(value), metadata, own if tags is NO_TAGS else {*own, *tags}, id)
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"an event cannot be changed: {name}")
@@ -161,8 +193,8 @@ def check_event_id(field: str, id: object) -> UUID:
         raise InvalidInput(field, id, "expected a UUID, such as '0190c7a4-8f00-7000-8000-000000000001'") from None
 
 
-class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """An event in the log. `data`, `metadata`, `tags`, `id` and `timestamp` are decoded when first asked for.
+class RecordedEvent(msgspec.Struct, Generic[ValueT], frozen=True, eq=False, gc=False):
+    """An event in the log. `data`, `metadata`, `tags`, `id`, `timestamp` and `value` are decoded when first asked for.
 
     - `position`: place in the log, from 1, without gaps and in commit order.
     - `stream` and `version`: the stream and the place in it, from 1; both None for an event without a stream.
@@ -181,6 +213,20 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
     data_json: bytes
     _data: Any = msgspec.UNSET
     _metadata: Any = msgspec.UNSET
+    _value: Any = msgspec.UNSET
+    _reading: Any = None
+    """What decodes `value`: set where the store knows the event's type."""
+
+    @property
+    def value(self) -> ValueT:
+        """The typed value, where the store was opened with this event's type (see EventTypes); the data otherwise. Read-only.
+
+        Raises EventNotDecodable if the data does not fit the class.
+        """
+        if self._value is msgspec.UNSET:
+            _force(self, "_value", self.data if self._reading is None else self._reading.value_of(self))
+        value: ValueT = self._value
+        return value
 
     @property
     def data(self) -> Any:
@@ -241,6 +287,38 @@ class RecordedEvent(msgspec.Struct, frozen=True, eq=False, gc=False):
         place = f"stream={self.stream!r}, version={self.version}, " if self.stream is not None else ""
         tags = f", tags={sorted(self.tags)}" if self.tags_json else ""
         return f"RecordedEvent(position={self.position}, {place}type={self.type!r}, data={self.data!r}{tags})"
+
+
+class ReplacedEvent(RecordedEvent[Any], frozen=True, eq=False, gc=False):
+    """A stored event that its upcasters have turned into none, or into several. It keeps the place of the stored one.
+
+    Whatever counts positions moves it as one; `unfolded` gives what stands for it where events are handed to user code.
+    """
+
+    by: tuple[RecordedEvent[Any], ...] = ()
+
+
+def event_of(type: Any, data: Any, metadata: Mapping[str, Any] | None, tags: Iterable[str], id: UUID | str | None) -> Event:
+    """The event that is meant by a type and data, or by a value in place of the type."""
+    if definition_on(type.__class__) is None:
+        return Event(type, data, metadata, tags, id)
+    if data is not None:
+        raise InvalidInput("data", data, "a value in place of the type brings its own data")
+    return Event.of(type, metadata, tags, id)
+
+
+def first_of(event: RecordedEvent) -> RecordedEvent:
+    """The first of those that stand for an event; the stored one itself, where none does."""
+    return next(unfolded([event]), event)
+
+
+def unfolded(events: Iterable[RecordedEvent]) -> Iterator[RecordedEvent]:
+    """The events that user code is to see."""
+    for event in events:
+        if type(event) is ReplacedEvent:
+            yield from event.by
+        else:
+            yield event
 
 
 def tags_text(tags: frozenset[str]) -> str | None:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from hansard.errors import HandlerLoop, HandlersFailed, InvalidType
 from hansard.events import RecordedEvent
 from hansard.limits import HANDLER_CASCADE_MAX
-from hansard.names import check_name
+from hansard.names import check_type
 
 Handler = Callable[[RecordedEvent], Any]
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -29,20 +29,21 @@ class Handlers:
         self._registered: list[tuple[str, Handler]] = []
         self._are_async_allowed = are_async_allowed
 
-    def on(self, type: str, handler: HandlerT) -> HandlerT:
-        check_name("type", type)
+    def on(self, type: str | type, handler: HandlerT) -> HandlerT:
+        name = check_type("type", type)
         if not callable(handler):
             raise InvalidType("handler", handler, "expected a function of one argument, the recorded event")
         if not self._are_async_allowed and inspect.iscoroutinefunction(handler):
             raise InvalidType("handler", handler, "an async handler needs a store of hansard.aio")
-        self._registered = [*self._registered, (type, handler)]
+        self._registered = [*self._registered, (name, handler)]
         return handler
 
-    def off(self, type: str, handler: Handler) -> None:
+    def off(self, type: str | type, handler: Handler) -> None:
         """Forget one registration; nothing happens if there is none."""
-        if (type, handler) in self._registered:
+        one = (check_type("type", type), handler)
+        if one in self._registered:
             registered = list(self._registered)
-            registered.remove((type, handler))
+            registered.remove(one)
             self._registered = registered
 
     def __bool__(self) -> bool:

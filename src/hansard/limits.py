@@ -23,6 +23,9 @@ EVENTS_PER_APPEND_MAX: Final = 100_000
 APPEND_BYTES_MAX: Final = 64 * 1024 * 1024
 """Data and metadata of one append together, for the same reason."""
 
+SCHEMA_VERSION_MAX: Final = 10_000
+"""Of an event type. Whoever changes one so often has another problem."""
+
 POSITION_MAX: Final = 2**63 - 1
 """Positions and versions are signed 64-bit integers on every engine."""
 

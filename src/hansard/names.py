@@ -1,6 +1,7 @@
 """What a name may be: stream names, event types and tags. Names are never normalised or case-folded."""
 
 from collections.abc import Iterable
+from typing import Any, Final
 
 from hansard.errors import InvalidInput, InvalidType
 from hansard.limits import NAME_CHARS_MAX
@@ -19,6 +20,30 @@ def check_name(field: str, value: object) -> str:
     if not value.isascii():
         _check_encodable(field, value)
     return value if type(value) is str else str.__str__(value)
+
+
+DEFINITION: Final = "__hansard_event__"
+"""The attribute of a class that says which type its events have: see `hansard.event`."""
+
+
+def definition_on(kind: Any) -> Any:
+    """What a class says of its events; None if it says nothing. A subclass has to speak for itself."""
+    return vars(kind).get(DEFINITION) if isinstance(kind, type) else None
+
+
+def check_type(field: str, value: object) -> str:
+    """The name of an event type, from the name itself or from a class that bears one."""
+    definition = definition_on(value)
+    return definition.name if definition is not None else check_name(field, value)
+
+
+def check_types(field: str, values: object, count_max: int) -> frozenset[str]:
+    """The same for a set of them."""
+    if isinstance(values, type):
+        raise InvalidType(field, values, f"expected a set of types; write {{{values.__name__}}}")
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        values = [value if definition_on(value) is None else definition_on(value).name for value in values]
+    return check_names(field, values, count_max)
 
 
 def _check_encodable(field: str, value: str) -> None:

@@ -25,6 +25,7 @@ OUTCOMES: Final[dict[str, Outcome]] = {
     "processor-stopped": Outcome(4, 409, "FAILED_PRECONDITION"),
     "wait-timed-out": Outcome(7, 408, "DEADLINE_EXCEEDED"),
     "fold-failed": Outcome(4, 500, "INTERNAL"),
+    "event-not-decodable": Outcome(4, 500, "INTERNAL"),
     "webhook-refused": Outcome(7, 502, "UNAVAILABLE"),
     "build-not-active": Outcome(7, 408, "DEADLINE_EXCEEDED"),
     "handlers-failed": Outcome(4, 500, "INTERNAL"),

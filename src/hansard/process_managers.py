@@ -11,7 +11,7 @@ from typing import Any
 from hansard.appends import StreamAppend
 from hansard.errors import InvalidInput, InvalidType
 from hansard.events import Event, RecordedEvent
-from hansard.names import check_names
+from hansard.names import check_types
 from hansard.processors.definitions import STOP, OnFailure, Processor, Retry
 from hansard.query import Query
 from hansard.timers import CancelTimer, Timer
@@ -51,9 +51,9 @@ class ProcessManager(Processor):
         *,
         key: Callable[[RecordedEvent], str | None],
         handle: Callable[[Any, RecordedEvent], Iterable[Action]],
-        starts: Iterable[str],
-        continues: Iterable[str] = (),
-        stops: Iterable[str] = (),
+        starts: Iterable[str | type],
+        continues: Iterable[str | type] = (),
+        stops: Iterable[str | type] = (),
         evolve: Callable[[Any, RecordedEvent], Any] | None = None,
         initial: Any = None,
         version: int = 1,
@@ -65,9 +65,9 @@ class ProcessManager(Processor):
         for field, function in (("key", key), ("handle", handle), ("evolve", evolve or key)):
             if not callable(function):
                 raise InvalidType(field, function, "expected a function")
-        self.starts = check_names("starts", starts, _TYPES_MAX)
-        self.continues = check_names("continues", continues, _TYPES_MAX)
-        self.stops = check_names("stops", stops, _TYPES_MAX)
+        self.starts = check_types("starts", starts, _TYPES_MAX)
+        self.continues = check_types("continues", continues, _TYPES_MAX)
+        self.stops = check_types("stops", stops, _TYPES_MAX)
         if not self.starts:
             raise InvalidInput("starts", starts, "expected at least one event type that starts a process")
         self.key, self.decide, self.evolve, self.initial = key, handle, evolve or _types_seen, initial

@@ -4,13 +4,14 @@ Source: the specification of dynamic consistency boundaries, https://dcb.events/
 """
 
 from collections.abc import Iterable, Set
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from hansard.errors import InvalidInput, InvalidType
+from hansard.events import ReplacedEvent
 from hansard.limits import QUERY_ITEMS_MAX, QUERY_NAMES_MAX
-from hansard.names import check_name, check_names
+from hansard.names import check_name, check_names, check_types
 from hansard.streams import category_of, check_bound
 
 _NONE: frozenset[str] = frozenset()
@@ -29,17 +30,17 @@ class Matchable(Protocol):
 class QueryItem(msgspec.Struct, frozen=True):
     """Matches an event that has **one of** the types, **all of** the tags, and the stream or category if given.
 
-    What is left out restricts nothing.
+    What is left out restricts nothing. A type may be given as a class that `hansard.event` has marked.
     """
 
-    types: Set[str] = _NONE
+    types: Set[Any] = _NONE
     tags: Set[str] = _NONE
     stream: str | None = None
     category: str | None = None
 
     def __post_init__(self) -> None:
         if self.types is not _NONE:
-            _force(self, "types", check_names("types", self.types, QUERY_NAMES_MAX))
+            _force(self, "types", check_types("types", self.types, QUERY_NAMES_MAX))
         if self.tags is not _NONE:
             _force(self, "tags", check_names("tags", self.tags, QUERY_NAMES_MAX))
         if self.stream is not None:
@@ -85,13 +86,13 @@ class Query:
 
     def __init__(
         self,
-        types: Iterable[str] = _NONE,
+        types: Iterable[str | type] = _NONE,
         tags: Iterable[str] = _NONE,
         stream: str | None = None,
         category: str | None = None,
     ) -> None:
         self.items = (
-            QueryItem(check_names("types", types, QUERY_NAMES_MAX), check_names("tags", tags, QUERY_NAMES_MAX), stream, category),
+            QueryItem(check_types("types", types, QUERY_NAMES_MAX), check_names("tags", tags, QUERY_NAMES_MAX), stream, category),
         )
 
     @classmethod
@@ -114,7 +115,12 @@ class Query:
         return any(item == _EVERYTHING for item in self.items)
 
     def matches(self, event: Matchable, stream: str | None) -> bool:
-        """Whether an event, or a recorded event, that belongs to this stream (None: to none) is meant."""
+        """Whether an event, or a recorded event, that belongs to this stream (None: to none) is meant.
+
+        One that was replaced is meant if one of those that stand for it is.
+        """
+        if type(event) is ReplacedEvent:
+            return any(self.matches(one, stream) for one in event.by)
         return any(item.matches(event, stream) for item in self.items)
 
     def __or__(self, other: "Query") -> "Query":

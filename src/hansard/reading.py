@@ -4,11 +4,12 @@ A read ends at the head as it stood when its first page was read, so that a loop
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from hansard.errors import InvalidType
-from hansard.events import RecordedEvent
+from hansard.events import RecordedEvent, ReplacedEvent, unfolded
 from hansard.limits import PAGE_EVENTS_MAX
+from hansard.query import Query
 from hansard.streams import check_bound
 
 
@@ -39,14 +40,18 @@ class Paging:
         """What to read next; None when the read is over."""
         if self._is_over or self._left == 0:
             return None
-        limit = PAGE_EVENTS_MAX if self._left is None else min(self._left, PAGE_EVENTS_MAX)
-        return Page(self._after, self._before, limit)
+        return Page(self._after, self._before, self._wanted)
+
+    @property
+    def _wanted(self) -> int:
+        return PAGE_EVENTS_MAX if self._left is None else min(self._left, PAGE_EVENTS_MAX)
 
     def took(self, page: Sequence[RecordedEvent]) -> None:
-        """Note the page that was read."""
+        """Note the page that was read. Events that were replaced count as many as stand for them; they are never cut."""
+        is_last = len(page) < self._wanted
         if self._left is not None:
-            self._left -= len(page)
-        if len(page) < PAGE_EVENTS_MAX:
+            self._left = max(0, self._left - sum([len(one.by) if type(one) is ReplacedEvent else 1 for one in page]))
+        if is_last:
             self._is_over = True
             return
         last = page[-1].version if self._of_stream else page[-1].position
@@ -64,3 +69,18 @@ class Paging:
     def end_at(self, last: int) -> None:
         """Set the end: the head, or the stream's version."""
         self._before = last + 1
+
+
+class Reads(Protocol):
+    """A storage, or a transaction of one."""
+
+    def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]: ...
+
+
+def is_any(reads: Reads, query: Query, *, after: int, before: int | None) -> bool:
+    """Whether an event of the query stands there."""
+    while page := reads.read(query, after=after, before=before, backwards=False, limit=1):
+        if next(unfolded(page), None) is not None:
+            return True
+        after = page[-1].position
+    return False

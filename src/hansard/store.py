@@ -9,10 +9,11 @@ from uuid import UUID
 from hansard import causation
 from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events, restored
 from hansard.errors import InvalidType
-from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id
+from hansard.event_types.registry import EventTypes, checked_types
+from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers
 from hansard.limits import LEASE_S, PAGE_STREAMS_MAX
-from hansard.names import check_name
+from hansard.names import check_name, check_type
 from hansard.processors.definitions import Processor, check_lease
 from hansard.processors.keeper import Keeper
 from hansard.projections.definition import Projection, check_projection
@@ -20,6 +21,7 @@ from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, Storage
+from hansard.storage.typed import typed
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.drivers import Callback, Subscription, checked_callbacks
 from hansard.subscriptions.tail import Tail
@@ -35,12 +37,20 @@ if TYPE_CHECKING:
 
 EVERYTHING = Query()
 
+Types = EventTypes | Iterable[type]
+"""What a store may be given as its event types."""
+
 Definition = Processor | Projection | type[Timers]
 """What can be run: see `Store.run`."""
 
 
 def open(
-    place: str | os.PathLike[str], *, read_only: bool = False, must_exist: bool = False, durability: str = "fsync"
+    place: str | os.PathLike[str],
+    *,
+    read_only: bool = False,
+    must_exist: bool = False,
+    durability: str = "fsync",
+    types: "Types | None" = None,
 ) -> "Store":
     """Open the store at a place, and make it if there is none.
 
@@ -48,6 +58,7 @@ def open(
     - `read_only`: refuse appends, and do not make a new file. `must_exist`: do not make a new file.
     - `durability`: "fsync" (an acknowledged append is on the disk), or "page-cache" (it survives a crash of the program,
       but maybe not of the machine; faster).
+    - `types`: the classes of its events, marked by `hansard.event`: an EventTypes, or the classes alone.
 
     Raises OpenFailed: StoreNotFound, NotAStore or NewerFormat; StoreReadOnly where there is no permission.
 
@@ -55,14 +66,15 @@ def open(
     ...     store.add("customer-1", "created", {"name": "Jo"}).position
     1
     """
-    return Store(open_storage(place, read_only=read_only, must_exist=must_exist, durability=durability))
+    return Store(open_storage(place, read_only=read_only, must_exist=must_exist, durability=durability), types)
 
 
 class Store:
     """One log, in one engine. Safe to use from many threads; a context manager."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, types: "Types | None" = None) -> None:
+        self._types = checked_types(types)
+        self._storage = storage = typed(storage, self._types)
         self._tail = Tail(storage)
         self._keeper = Keeper()
         self._handlers = Handlers(are_async_allowed=False)
@@ -72,7 +84,7 @@ class Store:
     def add(
         self,
         stream: str | None,
-        type: str,
+        type: Any,
         data: Any = None,
         *,
         metadata: Mapping[str, Any] | None = None,
@@ -81,17 +93,19 @@ class Store:
     ) -> RecordedEvent:
         """Store one event and return it as recorded. Parameters: see Event. Raises what `append` raises.
 
+        In place of type and data, a value may be given whose class is marked by `hansard.event`.
+
         >>> store = open(":memory:")
         >>> store.add("customer-1", "created", {"name": "Jo"})
         RecordedEvent(position=1, stream='customer-1', version=1, type='created', data={'name': 'Jo'})
         """
-        event = Event(type, data, metadata, tags, id)
+        event = event_of(type, data, metadata, tags, id)
         append = Append((StreamAppend(stream, (event,)),))
         appended = self._storage.append(append)
         causation.note(appended)
         if appended.is_repeat:
-            return self._storage.events([event.id_bytes])[event.id_bytes]
-        (recorded,) = recorded_events(append, appended)
+            return first_of(self._storage.events([event.id_bytes])[event.id_bytes])
+        recorded = next(iter(self._recorded(append, appended) or recorded_events(append, appended)))
         if self._handlers:
             call_handlers(self._handlers, (recorded,), recorded)
         return recorded
@@ -101,10 +115,10 @@ class Store:
         return list(self.read_stream(stream))
 
     @overload
-    def on(self, type: str) -> Callable[[HandlerT], HandlerT]: ...
+    def on(self, type: str | type) -> Callable[[HandlerT], HandlerT]: ...
     @overload
-    def on(self, type: str, handler: HandlerT) -> HandlerT: ...
-    def on(self, type: str, handler: HandlerT | None = None) -> HandlerT | Callable[[HandlerT], HandlerT]:
+    def on(self, type: str | type, handler: HandlerT) -> HandlerT: ...
+    def on(self, type: str | type, handler: HandlerT | None = None) -> HandlerT | Callable[[HandlerT], HandlerT]:
         """Call a function with each event of a type ("*": of every type) right after this store object has stored it.
 
         Handlers run after the commit, in the caller's thread, in the order registered. One that raises undoes nothing and
@@ -119,10 +133,10 @@ class Store:
         """
         if handler is not None:
             return self._handlers.on(type, handler)
-        check_name("type", type)
+        check_type("type", type)
         return lambda decorated: self._handlers.on(type, decorated)
 
-    def off(self, type: str, handler: Callable[[RecordedEvent], Any]) -> None:
+    def off(self, type: str | type, handler: Callable[[RecordedEvent], Any]) -> None:
         """Forget a handler that was registered for a type."""
         self._handlers.off(type, handler)
 
@@ -131,7 +145,7 @@ class Store:
     def append(
         self,
         stream: str | None,
-        events: Iterable[Event] | Event,
+        events: Iterable[Event | Any] | Event | Any,
         *,
         expected_version: int = ANY,
         condition: AppendCondition | None = None,
@@ -178,8 +192,13 @@ class Store:
         appended = self._storage.append(append)
         causation.note(appended)
         if self._handlers and not appended.is_repeat:
-            call_handlers(self._handlers, recorded_events(append, appended), appended)
+            call_handlers(self._handlers, self._recorded(append, appended), appended)
         return appended
+
+    def _recorded(self, append: Append, appended: Appended) -> list[RecordedEvent]:
+        """The events of a first append, as handlers see them."""
+        events = recorded_events(append, appended)
+        return events if self._types is None else self._types.read_own(events)
 
     # Reading
 
@@ -207,7 +226,7 @@ class Store:
                 stream, after_version=page.after, before_version=page.before, backwards=backwards, limit=page.limit
             )
 
-        return _pages(paging, fetch, lambda: self._storage.stream(stream).version)
+        return self._pages(paging, fetch, lambda: self._storage.stream(stream).version)
 
     def read(
         self,
@@ -233,12 +252,23 @@ class Store:
         def fetch(page: Page) -> list[RecordedEvent]:
             return self._storage.read(query, after=page.after, before=page.before, backwards=backwards, limit=page.limit)
 
-        return _pages(paging, fetch, self._storage.head)
+        return self._pages(paging, fetch, self._storage.head)
+
+    def _pages(
+        self, paging: Paging, fetch: Callable[[Page], list[RecordedEvent]], last: Callable[[], int]
+    ) -> Iterator[RecordedEvent]:
+        while (page := paging.next_page) is not None:
+            events = fetch(page)
+            paging.took(events)
+            if paging.needs_end:
+                paging.end_at(last())
+            yield from events if self._types is None else unfolded(events)
 
     def event(self, id: UUID | str) -> RecordedEvent | None:
         """The event of an id; None if there is none."""
         id_bytes = check_event_id("id", id).bytes
-        return self._storage.events([id_bytes]).get(id_bytes)
+        found = self._storage.events([id_bytes])
+        return next(unfolded(found.values()), None)
 
     def head(self) -> int:
         """The last position; 0 in an empty log."""
@@ -520,12 +550,3 @@ def checked_path(field: str, path: object) -> str:
     if not isinstance(path, str | os.PathLike):
         raise InvalidType(field, path, "expected a path")
     return os.fsdecode(path)
-
-
-def _pages(paging: Paging, fetch: Callable[[Page], list[RecordedEvent]], last: Callable[[], int]) -> Iterator[RecordedEvent]:
-    while (page := paging.next_page) is not None:
-        events = fetch(page)
-        paging.took(events)
-        if paging.needs_end:
-            paging.end_at(last())
-        yield from events

@@ -17,6 +17,7 @@ from hansard.limits import PAGE_DOCUMENTS_MAX, TIMESTAMP_US_MAX
 from hansard.names import check_name
 from hansard.processors.documents import decoded, encoded, query_document, query_of_document
 from hansard.query import Query, check_query
+from hansard.reading import is_any
 from hansard.storage.clock import now_us
 from hansard.storage.port import Storage, StorageTransaction
 from hansard.streams import check_stream
@@ -35,7 +36,8 @@ class Timer(msgspec.Struct, frozen=True):
     name: str
     due: datetime | timedelta
     stream: str | None
-    event: Event
+    event: Any
+    """Event, or a value of a class that `hansard.event` has marked; made into Event."""
     unless: Query | None = None
 
     def __post_init__(self) -> None:
@@ -43,7 +45,7 @@ class Timer(msgspec.Struct, frozen=True):
         if self.stream is not None:
             check_stream(self.stream)
         if not isinstance(self.event, Event):
-            raise InvalidType("event", self.event, "expected Event")
+            msgspec.structs.force_setattr(self, "event", Event.of(self.event))
         if self.unless is not None:
             check_query("unless", self.unless)
         if not isinstance(self.due, datetime | timedelta):
@@ -157,7 +159,7 @@ def _is_obsolete(transaction: StorageTransaction, info: TimerInfo) -> bool:
     if info.unless is None:
         return False
     query = query_of_document(info.unless)
-    return bool(transaction.read(query, after=info.set_after, before=None, backwards=False, limit=1))
+    return is_any(transaction, query, after=info.set_after, before=None)
 
 
 def _event_document(event: Event) -> dict[str, Any]:

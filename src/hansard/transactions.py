@@ -7,7 +7,7 @@ from uuid import UUID
 from hansard import causation
 from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events
 from hansard.errors import InvalidType
-from hansard.events import NO_TAGS, Event, RecordedEvent
+from hansard.events import NO_TAGS, Event, RecordedEvent, event_of, unfolded
 from hansard.limits import DATA_BYTES_MAX, PAGE_DOCUMENTS_MAX, PAGE_EVENTS_MAX
 from hansard.names import check_name
 from hansard.query import AppendCondition, Query, check_query
@@ -33,20 +33,20 @@ class Transaction:
     def add(
         self,
         stream: str | None,
-        type: str,
+        type: Any,
         data: Any = None,
         *,
         metadata: Mapping[str, Any] | None = None,
         tags: Iterable[str] = NO_TAGS,
         id: UUID | str | None = None,
     ) -> Appended:
-        """Store one event. Parameters: see Event."""
-        return self.append(stream, Event(type, data, metadata, tags, id))
+        """See `Store.add`."""
+        return self.append(stream, event_of(type, data, metadata, tags, id))
 
     def append(
         self,
         stream: str | None,
-        events: Iterable[Event] | Event,
+        events: Iterable[Event | Any] | Event | Any,
         *,
         expected_version: int = ANY,
         condition: AppendCondition | None = None,
@@ -77,7 +77,10 @@ class Transaction:
         """Up to `limit` (at most PAGE_EVENTS_MAX) events; see `Store.read`."""
         wanted = Query() if query is None else check_query("query", query)
         limit = min(check_bound("limit", limit), PAGE_EVENTS_MAX)
-        return self._transaction.read(wanted, after=check_bound("after", after), before=before, backwards=backwards, limit=limit)
+        events = self._transaction.read(
+            wanted, after=check_bound("after", after), before=before, backwards=backwards, limit=limit
+        )
+        return list(unfolded(events))
 
     def head(self) -> int:
         """The last position; nobody else appends before this transaction is over."""

@@ -13,6 +13,7 @@ from hansard.processors import dead_letters
 from hansard.processors.dead_letters import WAITS_BEHIND, DeadLetter
 from hansard.processors.definitions import KeyOf, Retry
 from hansard.processors.documents import ORDERS, OrderDocument, ReaderDocument, decoded, query_document
+from hansard.processors.handling import meant
 from hansard.processors.keeper import Keeper
 from hansard.processors.membership import Membership
 from hansard.processors.shares import Share, Shares, register
@@ -182,11 +183,14 @@ class Consumer:
             share = self._shares.of(event)
             if share is None or share.number not in fetching or event.position <= self._fetched.get(share.number, share.done):
                 continue
+            ones = meant(self._query, (event,))
+            if not ones:
+                continue
             sequence = self._sequence(event)
             if sequence in parked:
                 self._parked.append(self._letter(event, sequence, WAITS_BEHIND, 0))
             else:
-                self._window.take(event, share.number, sequence)
+                self._window.take(ones, share.number, sequence)
         for number, share in fetching.items():
             self._fetched[number] = max(self._fetched.get(number, share.done), upto)
         self._advance()
@@ -212,10 +216,11 @@ class Consumer:
         """The event is done. Raises LeaseLost if another member has taken over meanwhile."""
         with self._changed:
             one = self._out(event)
-            if (letter := self._letters.get(event.position)) is not None:
-                self._remove(letter)
-            self._window.finish(one)
-            self._advance()
+            if not self._window.goes_on(one):
+                if (letter := self._letters.get(event.position)) is not None:
+                    self._remove(letter)
+                self._window.finish(one)
+                self._advance()
             self._after_finish(one)
 
     def nack(self, event: RecordedEvent, *, delay_s: float | None = None) -> None:
@@ -282,7 +287,7 @@ class Consumer:
             for letter in letters:
                 (event,) = self._storage.read(Query(), after=letter.position - 1, before=None, backwards=False, limit=1)
                 self._letters[letter.position] = letter
-                self._window.take(event, share.number, sequence)
+                self._window.take(meant(self._query, (event,)) or (event,), share.number, sequence)
             if len(letters) < CONSUMER_WINDOW_MAX:
                 self._order = self._storage.transact(lambda t, s=sequence: dead_letters.retries_done(t, self.name, s))  # type: ignore[misc]
             return True

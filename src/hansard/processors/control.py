@@ -23,6 +23,7 @@ from hansard.processors.documents import (
     query_of_document,
 )
 from hansard.query import Query
+from hansard.reading import is_any
 from hansard.storage.port import Storage, StorageTransaction
 from hansard.streams import check_bound, check_timeout
 
@@ -205,7 +206,7 @@ class ReaderControl:
         deadline, pause_s = time.monotonic() + check_timeout(timeout_s), _FIRST_LOOK_S
         query = self.query
         while (reached := self._checkpoint()) < position:
-            if not self._storage.read(query, after=reached, before=position + 1, backwards=False, limit=1):
+            if not is_any(self._storage, query, after=reached, before=position + 1):
                 return  # nothing of what it reads lies between
             if time.monotonic() >= deadline:
                 raise WaitTimedOut(self.name, position, reached, timeout_s)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from hansard.events import RecordedEvent
+from hansard.events import RecordedEvent, ReplacedEvent
 from hansard.processors.definitions import OnFailure, Retry
 from hansard.processors.documents import ReaderDocument
 from hansard.query import Query
@@ -54,6 +54,18 @@ class Work(Protocol):
 
     def over(self, *, is_committed: bool) -> None:
         """The transaction has ended; or (not committed) what was read by former ones may have been changed by others."""
+
+
+def meant(query: Query, events: Sequence[RecordedEvent]) -> Sequence[RecordedEvent]:
+    """The events that a handler is to see: those that stand for replaced ones, if the query asks for them."""
+    if ReplacedEvent not in map(type, events):
+        return events
+    return [
+        one
+        for event in events
+        for one in (event.by if type(event) is ReplacedEvent else (event,))
+        if one is event or query.matches(one, one.stream)
+    ]
 
 
 def describe(error: BaseException | None) -> str:

@@ -18,6 +18,7 @@ from hansard.processors.handling import EventFailed, Work, describe, from_scratc
 from hansard.processors.membership import Membership
 from hansard.processors.second_tries import SecondTries
 from hansard.processors.shares import Shares
+from hansard.reading import is_any
 from hansard.storage.port import Storage, StorageTransaction
 from hansard.subscriptions.tail import Tail
 
@@ -84,7 +85,7 @@ class Reader:
         others = self.shares.saved_by_others
         if others is None or others >= head:
             return False
-        return bool(self._storage.read(self.work.query, after=others, before=head + 1, backwards=False, limit=1))
+        return is_any(self._storage, self.work.query, after=others, before=head + 1)
 
     def step(self) -> float | None:
         if self.stopped is not None:

@@ -4,23 +4,31 @@ Within a sequence (a stream, or a key) one event is out at a time, so that order
 """
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from hansard.events import RecordedEvent
 
 
 class Taken:
-    """One event: which partition and sequence it belongs to, whether it is out, and how often it was given back."""
+    """One event: which partition and sequence it belongs to, whether it is out, and how often it was given back.
 
-    __slots__ = ("attempts", "event", "is_out", "not_before_s", "partition", "sequence")
+    Several events may stand at its position (see ReplacedEvent); they are handed out one after another.
+    """
 
-    def __init__(self, event: RecordedEvent, partition: int, sequence: str) -> None:
-        self.event = event
+    __slots__ = ("attempts", "is_out", "not_before_s", "ones", "partition", "sequence")
+
+    def __init__(self, ones: Sequence[RecordedEvent], partition: int, sequence: str) -> None:
+        self.ones = deque(ones)
         self.partition = partition
         self.sequence = sequence
         self.is_out = False
         self.attempts = 0
         self.not_before_s = 0.0
+
+    @property
+    def event(self) -> RecordedEvent:
+        """The one that is out, or to be handed out next."""
+        return self.ones[0]
 
 
 class Window:
@@ -31,10 +39,10 @@ class Window:
     def __len__(self) -> int:
         return len(self._taken)
 
-    def take(self, event: RecordedEvent, partition: int, sequence: str) -> None:
-        """An event that is to be handed out after those of its sequence that were taken before."""
-        one = Taken(event, partition, sequence)
-        self._taken[event.position] = one
+    def take(self, ones: Sequence[RecordedEvent], partition: int, sequence: str) -> None:
+        """An event, or all that stand at its position, to be handed out after those of its sequence that were taken before."""
+        one = Taken(ones, partition, sequence)
+        self._taken[one.event.position] = one
         self._sequences[sequence].append(one)
 
     def hand_out(self, now_s: float) -> Taken | None:
@@ -59,6 +67,14 @@ class Window:
     def give_back(self, one: Taken, not_before_s: float) -> None:
         one.attempts += 1
         one.is_out, one.not_before_s = False, not_before_s
+
+    def goes_on(self, one: Taken) -> bool:
+        """Whether another event stands at its position: that one has its turn now."""
+        if len(one.ones) == 1:
+            return False
+        one.ones.popleft()
+        one.is_out, one.attempts = False, 0
+        return True
 
     def finish(self, one: Taken) -> None:
         del self._taken[one.event.position]

@@ -6,12 +6,12 @@ from typing import Any
 
 from hansard.causation import Chains
 from hansard.errors import CapabilityMissing, InvalidType
-from hansard.events import RecordedEvent
+from hansard.events import RecordedEvent, ReplacedEvent
 from hansard.limits import BATCH_S
 from hansard.processors.calls import Calls, check_result
 from hansard.processors.definitions import KeyOf, OnFailure, Processor, Retry
 from hansard.processors.documents import ReaderDocument, query_document
-from hansard.processors.handling import EventFailed
+from hansard.processors.handling import EventFailed, meant
 from hansard.query import Query
 from hansard.storage.port import StorageTransaction
 from hansard.tracing import following
@@ -38,6 +38,10 @@ class ProcessorWork:
         return key_of(event, self.processor.partition_by)
 
     def handle(self, event: RecordedEvent) -> None:
+        for one in meant(self.query, (event,)):
+            self._handle_one(one)
+
+    def _handle_one(self, event: RecordedEvent) -> None:
         with following(event, self.processor.name), self._chains.handling(event.position):
             if self.processor.is_async:
                 self._calls.run(self.processor.handler(event), timeout_s=self.processor.timeout_s)
@@ -49,7 +53,8 @@ class ProcessorWork:
         ends = time.monotonic() + BATCH_S
         for count, event in enumerate(events, 1):
             try:
-                self._handle_one_in(transaction, event)
+                for one in meant(self.query, (event,)):
+                    self._handle_one_in(transaction, one)
             except Exception as error:
                 raise EventFailed(event) from error
             if time.monotonic() > ends:
@@ -104,6 +109,8 @@ def key_of(event: RecordedEvent, partition_by: KeyOf | None) -> str:
     """The partition key, or the stream; an event without either is in order with nothing but itself."""
     if partition_by is None:
         return event.stream or f"\n{event.position}"
+    if type(event) is ReplacedEvent and event.by:
+        event = event.by[0]
     try:
         key = partition_by(event)
         if key is not None and not isinstance(key, str):

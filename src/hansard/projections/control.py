@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from hansard.errors import BuildNotActive, InvalidInput
-from hansard.events import RecordedEvent
+from hansard.events import RecordedEvent, unfolded
 from hansard.limits import PAGE_DOCUMENTS_MAX, PAGE_EVENTS_MAX
 from hansard.processors.control import ReaderControl, ReaderStatus
 from hansard.projections import builds
@@ -143,7 +143,7 @@ class ProjectionControl:
     def _events(self, query: Query) -> Iterator[RecordedEvent]:
         after, head = 0, self._storage.head()
         while page := self._storage.read(query, after=after, before=head + 1, backwards=False, limit=PAGE_EVENTS_MAX):
-            yield from page
+            yield from unfolded(page)
             after = page[-1].position
 
     def _change(self, build: str, work: Callable[[StorageTransaction, ProjectionDocument], None]) -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Final, TypeVar
 from hansard.errors import InvalidInput, InvalidType
 from hansard.events import RecordedEvent
 from hansard.limits import DATA_BYTES_MAX, NAME_CHARS_MAX, PROJECTION_NAME_CHARS_MAX
-from hansard.names import check_name
+from hansard.names import check_name, check_type
 from hansard.processors.definitions import check_at_least_1
 from hansard.projections.places import Documents, Place
 from hansard.query import Query, check_query
@@ -30,11 +30,11 @@ KeysOf = Callable[[RecordedEvent], "str | Iterable[str] | None"]
 _MARK = "_hansard_folds"
 
 
-def folds(*types: str) -> Callable[[FoldT], FoldT]:
+def folds(*types: str | type) -> Callable[[FoldT], FoldT]:
     """Marks a method of a Projection class as the fold of these event types."""
 
     def mark(method: FoldT) -> FoldT:
-        setattr(method, _MARK, tuple(check_name("type", type) for type in types))
+        setattr(method, _MARK, tuple(check_type("type", type) for type in types))
         return method
 
     return mark
@@ -104,16 +104,17 @@ class Projection:
         for method in _marked(self):
             self.on(*getattr(method, _MARK))(method)
 
-    def on(self, *types: str) -> Callable[[FoldT], FoldT]:
+    def on(self, *types: str | type) -> Callable[[FoldT], FoldT]:
         """Registers the fold of these event types."""
         if not types:
             raise InvalidInput("types", types, "expected at least one event type")
 
         def register(fold: FoldT) -> FoldT:
-            for type in types:
+            for given in types:
+                type = check_type("type", given)
                 if type in self._folds:
                     raise InvalidInput("type", type, f"projection {self.name!r} has a fold for it already")
-                self._folds[check_name("type", type)] = _with_key(fold)
+                self._folds[type] = _with_key(fold)
             return fold
 
         return register

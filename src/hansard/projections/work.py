@@ -8,7 +8,7 @@ from hansard.events import RecordedEvent
 from hansard.limits import BATCH_S, STATES_CACHED_MAX
 from hansard.processors.definitions import OnFailure, Retry
 from hansard.processors.documents import ReaderDocument, query_document
-from hansard.processors.handling import EventFailed
+from hansard.processors.handling import EventFailed, meant
 from hansard.projections import builds
 from hansard.projections.builds import BuildState
 from hansard.projections.definition import DELETE, Projection
@@ -52,14 +52,16 @@ class ProjectionWork:
         if not events:
             return 0
         taken_in = self.projection.into.position(self.projection.name, self.label)
-        count, changed = self._folded(transaction, events, taken_in)
-        self.projection.into.save(transaction, self.projection.name, self.label, changed, events[count - 1].position)
-        return count
+        ones = meant(self.query, events)
+        count, changed = self._folded(transaction, ones, taken_in)
+        upto = events[-1].position if count == len(ones) else ones[count - 1].position
+        self.projection.into.save(transaction, self.projection.name, self.label, changed, upto)
+        return count if ones is events else sum(event.position <= upto for event in events)
 
     def _folded(
         self, transaction: StorageTransaction, events: Sequence[RecordedEvent], taken_in: int
     ) -> tuple[int, dict[str, Any]]:
-        """How many events were folded, and the states that have changed."""
+        """How many events were folded, never a part of those at one position; and the states that have changed."""
         projection, states, changed = self.projection, self._states, dict[str, Any]()
         keys = self._keys(events)
         missing = [key for some in keys for key in some if key not in states]
@@ -80,7 +82,9 @@ class ProjectionWork:
             except Exception as error:
                 raise EventFailed(event) from error
             if not count % _LOOK_AT_CLOCK_EVERY and time.monotonic() > ends:
-                return count, changed
+                is_whole = count == len(events) or events[count].position > event.position
+                if is_whole:
+                    return count, changed
         return len(events), changed
 
     def _keys(self, events: Sequence[RecordedEvent]) -> list[Sequence[str]]:

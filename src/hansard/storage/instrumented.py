@@ -12,7 +12,8 @@ from hansard.appends import Append, Appended
 from hansard.errors import HansardError
 from hansard.events import RecordedEvent
 from hansard.query import Query
-from hansard.storage.port import Capability, Dialect, InlineHook, ResultT, Storage, StorageTransaction, Ticket
+from hansard.storage.around import Around
+from hansard.storage.port import ResultT, Storage, StorageTransaction, Ticket
 from hansard.streams import StreamInfo
 from hansard.tracing import span
 
@@ -22,26 +23,12 @@ class Observer(Protocol):
         """A verb has ended. `what` says, when asked, what was wanted. Called on any thread."""
 
 
-class Instrumented:
-    """See Storage."""
+class Instrumented(Around):
+    """See Storage. What is not here is not worth observing."""
 
     def __init__(self, storage: Storage, observer: Observer) -> None:
-        self._storage = storage
+        super().__init__(storage)
         self._observer = observer
-
-    @property
-    def durability(self) -> str:
-        return self._storage.durability
-
-    @property
-    def capabilities(self) -> frozenset[Capability]:
-        return self._storage.capabilities
-
-    @property
-    def dialect(self) -> Dialect:
-        return self._storage.dialect
-
-    # Observed
 
     def append(self, append: Append) -> Appended:
         with self._observing("append", lambda: _of_append(append)) as events:
@@ -102,38 +89,6 @@ class Instrumented:
             raise
         finally:
             self._observer.observed(verb, time.perf_counter() - started, events=sum(events), error=error, what=what)
-
-    # Not worth observing
-
-    def head(self) -> int:
-        return self._storage.head()
-
-    def stream(self, name: str) -> StreamInfo:
-        return self._storage.stream(name)
-
-    def get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
-        return self._storage.get(collection, keys)
-
-    def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
-        return self._storage.scan(collection, after=after, limit=limit)
-
-    def rows(self, statement: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        return self._storage.rows(statement, parameters)
-
-    def set_inline(self, hook: InlineHook | None) -> None:
-        self._storage.set_inline(hook)
-
-    def wait(self, after: int, timeout_s: float) -> int:
-        return self._storage.wait(after, timeout_s)
-
-    def check(self) -> list[str]:
-        return self._storage.check()
-
-    def backup(self, target: str) -> int:
-        return self._storage.backup(target)
-
-    def close(self) -> None:
-        self._storage.close()
 
 
 class _ObservedSettling:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 
-from hansard.events import RecordedEvent
+from hansard.events import RecordedEvent, unfolded
 
 
 class CatchUp:
@@ -24,7 +24,7 @@ class CatchUp:
         """Note the next matching events, and the position up to which there are no others."""
         self.is_caught_up = upto <= self.position
         self.position = max(self.position, upto)
-        self._waiting.extend(page)
+        self._waiting.extend(unfolded(page))
         if page:
             self._was_told = False
 
