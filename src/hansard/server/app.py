@@ -6,13 +6,13 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from hansard.errors import HansardError, NotAuthenticated, StorageFailed, StoreBusy
+from hansard.errors import HansardError, NotAuthenticated, StoreBusy
 from hansard.limits import REQUESTS_MAX
 from hansard.server.access.permissions import NOBODY, Principal
 from hansard.server.access.rates import Rates
 from hansard.server.operations import Operation, Routes
 from hansard.server.requests import Disconnected, Request
-from hansard.server.responses import Answer, Response, Stream, problem_response
+from hansard.server.responses import PLAIN, Answer, Response, Stream, problem_response, unexpected
 from hansard.server.service import Service
 from hansard.server.ui.pages import error_page
 
@@ -22,7 +22,6 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 log = logging.getLogger("hansard.server")
 
 _FOR_PROGRAMS = ("/api/", "/health/", "/openapi.json", "/metrics")
-_PLAIN = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 
 
 class App:
@@ -72,7 +71,7 @@ class App:
             raise
         except Exception:
             log.exception("unexpected error at %s %s", request.method, request.path)
-            return problem_response(_unexpected())
+            return problem_response(unexpected())
 
     def _principal(self, request: Request) -> Principal | None:
         """Guessing is counted, too."""
@@ -84,7 +83,7 @@ class App:
             raise
 
     async def _send(self, request: Request, answer: Answer, send: Send) -> None:
-        headers = [*_PLAIN, *answer.headers]
+        headers = [*PLAIN, *answer.headers]
         if answer.media_type is not None:
             headers.append((b"content-type", answer.media_type.encode()))
         if isinstance(answer, Response):
@@ -136,9 +135,3 @@ class App:
 def _is_page(request: Request) -> bool:
     """Whether a browser asks for a page: it is told in one, too, what went wrong."""
     return not request.path.startswith(_FOR_PROGRAMS) and "text/html" in (request.header("accept") or "")
-
-
-def _unexpected() -> HansardError:
-    error = StorageFailed("the server failed unexpectedly; its log says more")
-    error.code = "error"
-    return error

@@ -74,8 +74,11 @@ class Request:
         path: bytes = self._scope.get("raw_path") or self._scope["path"].encode()
         if len(path) > REQUEST_LINE_BYTES_MAX:
             raise RequestTooLarge(f"the path has {len(path)} bytes; expected at most {REQUEST_LINE_BYTES_MAX}")
+        path = path.partition(b"?")[0].removeprefix(b"/")
         try:
-            return [_decoded(segment) for segment in path.partition(b"?")[0].removeprefix(b"/").split(b"/")]
+            if b"%" not in path:
+                return path.decode().split("/")
+            return [_decoded(segment) for segment in path.split(b"/")]
         except UnicodeDecodeError:
             raise InvalidInput("path", self.path, "expected UTF-8, percent-encoded") from None
 

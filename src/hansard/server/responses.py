@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from hansard.errors import HansardError, MethodNotAllowed, NotAuthenticated, StoreBusy, TooManyRequests
+from hansard.errors import HansardError, MethodNotAllowed, NotAuthenticated, StorageFailed, StoreBusy, TooManyRequests
 from hansard.limits import RETRY_AFTER_S
 from hansard.outcomes import OUTCOMES
 from hansard.server.operations import JSON
@@ -47,6 +47,9 @@ _encode = msgspec.json.Encoder().encode
 
 OK = Response(b"", 204, None)
 
+PLAIN: Sequence[Header] = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+"""Headers of every answer."""
+
 
 def json_of(value: Any, status: int = 200, headers: Sequence[Header] = ()) -> Response:
     return Response(_encode(value), status, JSON, headers)
@@ -69,3 +72,10 @@ def problem_response(error: HansardError) -> Response:
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", ", ".join(getattr(error, "allowed", ())).encode()))
     return Response(_encode(problem_of(error)), OUTCOMES[error.code].http_status, PROBLEM, headers)
+
+
+def unexpected() -> HansardError:
+    """What a client is told of an error of our own."""
+    error = StorageFailed("the server failed unexpectedly; its log says more")
+    error.code = "error"
+    return error

@@ -15,6 +15,7 @@ from hansard.limits import KEEP_ALIVE_S, REQUEST_HEADERS_BYTES_MAX, REQUEST_HEAD
 from hansard.projections.definition import Projection
 from hansard.server.access.gate import Gate
 from hansard.server.app import App
+from hansard.server.express import EXPRESS_BYTES_MAX, Express
 from hansard.server.operations import Operation
 from hansard.server.service import Service
 from hansard.server.settings import Settings
@@ -38,6 +39,11 @@ class _Joining:
             self._held = data
             self._loop.call_soon(self._flush)
 
+    def write_now(self, data: bytes) -> None:
+        """What needs no joining."""
+        self._flush()
+        self._transport.write(data)
+
     def _flush(self) -> None:
         """Nothing followed in this turn of the loop."""
         held, self._held = self._held, None
@@ -52,11 +58,40 @@ class _Joining:
         return getattr(self._transport, name)
 
 
+class _UnderWay:
+    """A request of the express way, as uvicorn sees a request: what it asks of one, and no more."""
+
+    def __init__(self, protocol: "Protocol") -> None:
+        self._protocol = protocol
+        self.response_complete = False
+        self.disconnected = False
+        self.keep_alive = True
+        self.message_event = _NOBODY_WAITS
+
+    def answer(self, text: bytes) -> None:
+        self.response_complete = True
+        protocol = self._protocol
+        if self.disconnected or protocol.transport.is_closing():
+            return
+        if self.keep_alive:
+            protocol.transport.write_now(text)  # type: ignore[attr-defined]
+        else:  # the server stops
+            protocol.transport.write_now(text.replace(b"\r\n", b"\r\nconnection: close\r\n", 1))  # type: ignore[attr-defined]
+            protocol.transport.close()
+        protocol.on_response_complete()
+
+
+_NOBODY_WAITS = asyncio.Event()
+
+
 class Protocol(HttpToolsProtocol):
     """HTTP/1.1 as uvicorn speaks it; but a client that sends its headers too slowly, or too many, is cut off."""
 
+    express: Express
+
     def connection_made(self, transport: Any) -> None:
         super().connection_made(_Joining(transport, self.loop))  # type: ignore[arg-type]
+        self._held: list[bytes] | None = None
         self._is_in_head, self._head_bytes = True, 0
         self._idle_bytes, self._is_in_body, self._took_body = 0, False, False
         self._head_timer: asyncio.TimerHandle | None = self.loop.call_later(REQUEST_HEADERS_S, self._too_slow)
@@ -88,16 +123,51 @@ class Protocol(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._took_body = True
-        super().on_body(body)
+        if self._held is None:
+            super().on_body(body)
+        elif sum(map(len, self._held)) + len(body) <= EXPRESS_BYTES_MAX:
+            self._held.append(body)
+        else:
+            held, self._held = b"".join(self._held), None
+            self._release(held + body)
 
     def on_message_complete(self) -> None:
         self._is_in_body = False
+        if self._held is not None:
+            self._end_held()
         super().on_message_complete()
 
     def on_headers_complete(self) -> None:
         self._is_in_head, self._is_in_body = False, True
         self._stop_timer()
+        if self._may_hold():
+            self._held = []
+        else:
+            super().on_headers_complete()
+
+    # The express way: such a request is held until it is whole; if it is not taken then, it goes on as if it had come just now.
+
+    def _may_hold(self) -> bool:
+        is_free = self.cycle is None or self.cycle.response_complete
+        is_plain = self.parser.get_method() == b"POST" and not self.expect_100_continue and not self.parser.should_upgrade()
+        return is_free and is_plain and self.express.may_take(self.url)
+
+    def _end_held(self) -> None:
+        body, self._held = b"".join(self._held or ()), None
+        under_way = _UnderWay(self)
+        is_kept = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
+        if is_kept and self.express.begin(self.url, self.headers, body, under_way.answer, self._fixed_lines()):
+            self.cycle = under_way  # type: ignore[assignment]
+            return
+        self._release(body)
+
+    def _release(self, body: bytes) -> None:
         super().on_headers_complete()
+        if body:
+            super().on_body(body)
+
+    def _fixed_lines(self) -> bytes:
+        return b"".join([b"%b: %b\r\n" % header for header in self.server_state.default_headers])
 
     def _stop_timer(self) -> None:
         if self._head_timer is not None:
@@ -144,7 +214,7 @@ async def serve(
     try:
         config = uvicorn.Config(
             App(service, operations),
-            http=Protocol,
+            http=type("Protocol", (Protocol,), {"express": Express(service)}),
             ws="none",
             lifespan="off",
             log_config=None,

@@ -24,6 +24,7 @@ class Gate:
         self._asks = keys is not None or tokens is not None
         self._hosts = {host.lower() for host in settings.allowed_hosts}
         self._takes_any_host = not is_loopback(settings.host)
+        self._asked_before: bytes | None = None
 
     def principal(self, request: Request) -> Principal | None:
         """Who asks; None: nobody that is known. Raises AccessDenied for what another site has sent, NotAuthenticated for a
@@ -34,14 +35,19 @@ class Gate:
             return self._anybody
         header = request.header("authorization")
         if header is not None:
-            return self._bearer(header)
+            return self.principal_of(header)
         key = self.sessions.key(request.cookie(COOKIE))
         try:
             return None if key is None else self.bearer(key)
         except NotAuthenticated:  # it was revoked, or has expired
             return None
 
-    def _bearer(self, header: str) -> Principal:
+    def principal_of(self, header: str | None) -> Principal | None:
+        """By an Authorization header alone; None: nobody that is known."""
+        if not self._asks:
+            return self._anybody
+        if header is None:
+            return None
         scheme, _, text = header.partition(" ")
         text = text.strip()
         if scheme.lower() != "bearer" or not text:
@@ -59,12 +65,20 @@ class Gate:
 
     def _check_host(self, request: Request) -> None:
         """A name that somebody else has pointed at this machine (DNS rebinding) opens nothing that listens on it alone."""
-        if self._takes_any_host and not self._hosts:
-            return
-        host = host_of(request.header("host"))
+        header = request.header("host")
+        if not self.is_asked_by((header or "").encode("latin-1")):
+            host = host_of(header)
+            raise AccessDenied(f"Host: {host}: this server is not asked by this name; allowed_hosts lists more")
+
+    def is_asked_by(self, header: bytes) -> bool:
+        """Whether a Host header names this server."""
+        if header == self._asked_before or (self._takes_any_host and not self._hosts):
+            return True
+        host = host_of(header.decode("latin-1"))
         if host in self._hosts or (not self._takes_any_host and (host == "localhost" or is_loopback(host))):
-            return
-        raise AccessDenied(f"Host: {host}: this server is not asked by this name; allowed_hosts lists more")
+            self._asked_before = header
+            return True
+        return False
 
     def _check_origin(self, request: Request) -> None:
         """Pages of other sites may not make a browser change anything here (CSRF)."""

@@ -13,7 +13,7 @@ from hansard.server.http import cloudevents
 from hansard.server.http.parameters import version_tag, whole_number
 from hansard.server.operations import JSON, LINES, Operations
 from hansard.server.requests import Request, decoded_json
-from hansard.server.responses import Answer, Header, Response, Stream, Write, header
+from hansard.server.responses import Answer, Response, Stream, Write, header
 from hansard.server.service import Service
 from hansard.streams import ANY, NO_STREAM, STREAM_EXISTS
 from hansard.tracing import TRACEPARENT
@@ -61,7 +61,7 @@ async def append_to_stream(service: Service, request: Request) -> Answer:
     part = StreamAppend(stream, await _events(request))  # what is wrong with them is told before what does not fit
     part = msgspec.structs.replace(part, expected_version=await _expected(service, request, stream))
     appended = await service.appends.begin(append_of((part,), None))
-    return _placed(appended, [header("etag", version_tag(appended.versions[stream]))])
+    return placed(appended)
 
 
 @operation(
@@ -76,7 +76,7 @@ async def append(service: Service, request: Request) -> Answer:
 
     All of it or nothing. A condition that fails is answered with 409, an expected version that does not fit with 412.
     """
-    return _placed(await _begin(service, request, await request.decoded(AppendForm)))
+    return placed(await _begin(service, request, await request.decoded(AppendForm)))
 
 
 @operation(
@@ -156,9 +156,12 @@ def _check_allowed(request: Request, append: Append) -> None:
         principal.check_all(Permission.APPEND)
 
 
-def _placed(appended: Appended, headers: Sequence[Header] = ()) -> Response:
-    place = header("location", f"/api/v1/events?after={appended.first_position - 1}&before={appended.last_position + 1}")
-    return Response(_encode(appended), 200 if appended.is_repeat else 201, JSON, [place, *headers])
+def placed(appended: Appended) -> Response:
+    """Says where an append is; and the version, if it was to one stream."""
+    headers = [header("location", f"/api/v1/events?after={appended.first_position - 1}&before={appended.last_position + 1}")]
+    if appended.version is not None:
+        headers.append(header("etag", version_tag(appended.version)))
+    return Response(_encode(appended), 200 if appended.is_repeat else 201, JSON, headers)
 
 
 async def _events(request: Request) -> list[Event]:
