@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from hansard import aio as aio
     from hansard.appends import Appended as Appended
     from hansard.appends import StreamAppend as StreamAppend
+    from hansard.deciders.aggregates import Aggregate as Aggregate
+    from hansard.deciders.aggregates import applies as applies
+    from hansard.deciders.definition import Decider as Decider
+    from hansard.deciders.definition import Executed as Executed
+    from hansard.deciders.definition import Loaded as Loaded
+    from hansard.deciders.definition import Snapshots as Snapshots
+    from hansard.deciders.definition import View as View
     from hansard.errors import AccessDenied as AccessDenied
     from hansard.errors import AppendConditionFailed as AppendConditionFailed
     from hansard.errors import BuildNotActive as BuildNotActive
@@ -113,6 +120,8 @@ _MODULE_OF = {
     name: module
     for module, names in {
         "hansard.appends": ("Appended", "StreamAppend"),
+        "hansard.deciders.aggregates": ("Aggregate", "applies"),
+        "hansard.deciders.definition": ("Decider", "Executed", "Loaded", "Snapshots", "View"),
         "hansard.errors": (
             "AppendConditionFailed",
             "TimestampTooEarly",

@@ -21,7 +21,7 @@ from hansard.errors import StoreClosed
 from hansard.event_types.registry import checked_types
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
-from hansard.limits import LEASE_S, PAGE_STREAMS_MAX, READERS_MAX
+from hansard.limits import EXECUTE_ATTEMPTS, LEASE_S, PAGE_STREAMS_MAX, READERS_MAX
 from hansard.names import check_name, check_type
 from hansard.processors.calls import Calls
 from hansard.processors.definitions import check_lease
@@ -40,6 +40,9 @@ from hansard.subscriptions.tail import Tail
 from hansard.timers import Timers
 
 if TYPE_CHECKING:
+    from hansard.deciders.aggregates import Aggregate
+    from hansard.deciders.definition import Decider, Executed, Loaded, View
+    from hansard.deciders.execution import Execution, Step
     from hansard.processors.async_face import AsyncConsumer, AsyncReaderControl, AsyncRunning, AsyncTimers
     from hansard.processors.control import ReaderStatus
     from hansard.processors.definitions import KeyOf, Retry
@@ -48,6 +51,8 @@ if TYPE_CHECKING:
     from hansard.projections.control import ProjectionStatus
 
 _T = TypeVar("_T")
+CommandT = TypeVar("CommandT")
+StateT = TypeVar("StateT")
 
 
 def open(
@@ -94,6 +99,7 @@ class AsyncStore:
         self._types = checked_types(types)
         self._storage = storage = typed(storage, self._types)
         self._handlers = Handlers(are_async_allowed=True)
+        self._deciding: Execution | None = None
         self._loop = asyncio.get_running_loop()
         self._appends = AsyncAppends(storage, self._loop)
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-reader")
@@ -178,6 +184,86 @@ class AsyncStore:
         """See `Store._recorded`."""
         events = recorded_events(append, appended)
         return events if self._types is None else self._types.read_own(events)
+
+    # Deciding
+
+    @overload
+    async def execute(
+        self,
+        decider: "Decider[CommandT, StateT, Any]",
+        target: "str | Query",
+        command: CommandT,
+        *,
+        stream: str | None = None,
+        command_id: UUID | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = EXECUTE_ATTEMPTS,
+    ) -> "Executed[StateT]": ...
+    @overload
+    async def execute(
+        self,
+        decider: "type[Aggregate] | Callable[[Any, Any], Iterable[Any]]",
+        target: "str | Query | Mapping[str, View]",
+        command: Any,
+        *,
+        stream: str | None = None,
+        command_id: UUID | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = EXECUTE_ATTEMPTS,
+    ) -> "Executed[Any]": ...
+    async def execute(
+        self,
+        decider: Any,
+        target: "str | Query | Mapping[str, View]",
+        command: Any,
+        *,
+        stream: str | None = None,
+        command_id: UUID | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = EXECUTE_ATTEMPTS,
+    ) -> "Executed[Any]":
+        """See `Store.execute`."""
+        steps = self._execution.steps(
+            decider, target, command, stream=stream, command_id=command_id, metadata=metadata, attempts=attempts
+        )
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    result = await self._done(step)
+                except Exception as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as done:
+            executed: Executed[Any] = done.value
+            return executed
+
+    async def _done(self, step: "Step") -> Any:
+        if isinstance(step, float):
+            await asyncio.sleep(step)
+            return None
+        return await (self._append(step) if isinstance(step, Append) else self._in_thread(step))
+
+    @overload
+    async def load(self, decider: "Decider[Any, StateT, Any]", target: "str | Query") -> "Loaded[StateT]": ...
+    @overload
+    async def load(
+        self,
+        decider: "type[Aggregate] | Callable[[Any, Any], Iterable[Any]]",
+        target: "str | Query | Mapping[str, View]",
+    ) -> "Loaded[Any]": ...
+    async def load(self, decider: Any, target: "str | Query | Mapping[str, View]") -> "Loaded[Any]":
+        """See `Store.load`."""
+        return await self._in_thread(self._execution.load, decider, target)
+
+    @property
+    def _execution(self) -> "Execution":
+        if self._deciding is None:
+            from hansard.deciders.execution import Execution  # with all that it needs, only where something is decided
+
+            self._deciding = Execution(self._storage, self._types)
+        return self._deciding
 
     # Reading
 
@@ -475,6 +561,8 @@ class AsyncStore:
         self._waiters.shutdown(wait=False)
 
     def _close_storage(self) -> None:
+        if self._deciding is not None:
+            self._deciding.snapshots.close()
         self._keeper.close()
         self._tail.close()
         self._storage.close()

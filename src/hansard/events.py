@@ -218,6 +218,11 @@ class RecordedEvent(msgspec.Struct, Generic[ValueT], frozen=True, eq=False, gc=F
     """What decodes `value`: set where the store knows the event's type."""
 
     @property
+    def is_typed(self) -> bool:
+        """Whether the store knows this event's type."""
+        return self._reading is not None
+
+    @property
     def value(self) -> ValueT:
         """The typed value, where the store was opened with this event's type (see EventTypes); the data otherwise. Read-only.
 

@@ -93,6 +93,12 @@ LEASE_S_MAX: Final = 86_400.0
 PROJECTION_NAME_CHARS_MAX: Final = 200
 """Names of projections; the name of a build adds a label to it."""
 
+EXECUTE_ATTEMPTS: Final = 16
+"""How often a command is decided anew when others were faster, unless the caller says otherwise."""
+
+SNAPSHOTS_WAITING_MAX: Final = 1_000
+"""Snapshots that wait to be written. More are not taken: losing one costs time, nothing else."""
+
 TABLE_COLUMNS_MAX: Final = 200
 """Columns of a projection's table; a state with more fields is a document."""
 

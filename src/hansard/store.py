@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 from uuid import UUID
 
 from hansard import causation
@@ -12,7 +12,7 @@ from hansard.errors import InvalidType
 from hansard.event_types.registry import EventTypes, checked_types
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers
-from hansard.limits import LEASE_S, PAGE_STREAMS_MAX
+from hansard.limits import EXECUTE_ATTEMPTS, LEASE_S, PAGE_STREAMS_MAX
 from hansard.names import check_name, check_type
 from hansard.processors.definitions import Processor, check_lease
 from hansard.processors.keeper import Keeper
@@ -28,12 +28,18 @@ from hansard.subscriptions.tail import Tail
 from hansard.timers import Timers
 
 if TYPE_CHECKING:
+    from hansard.deciders.aggregates import Aggregate
+    from hansard.deciders.definition import Decider, Executed, Loaded, View
+    from hansard.deciders.execution import Execution
     from hansard.processors.consumer import Consumer
     from hansard.processors.control import ReaderControl, ReaderStatus
     from hansard.processors.definitions import KeyOf, Retry
     from hansard.processors.runner import OnError, Running
     from hansard.projections.control import ProjectionControl, ProjectionStatus
     from hansard.projections.model import Model
+
+CommandT = TypeVar("CommandT")
+StateT = TypeVar("StateT")
 
 EVERYTHING = Query()
 
@@ -78,6 +84,7 @@ class Store:
         self._tail = Tail(storage)
         self._keeper = Keeper()
         self._handlers = Handlers(are_async_allowed=False)
+        self._deciding: Execution | None = None
 
     # Three verbs to begin with
 
@@ -199,6 +206,94 @@ class Store:
         """The events of a first append, as handlers see them."""
         events = recorded_events(append, appended)
         return events if self._types is None else self._types.read_own(events)
+
+    # Deciding
+
+    @overload
+    def execute(
+        self,
+        decider: "Decider[CommandT, StateT, Any]",
+        target: "str | Query",
+        command: CommandT,
+        *,
+        stream: str | None = None,
+        command_id: UUID | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = EXECUTE_ATTEMPTS,
+    ) -> "Executed[StateT]": ...
+    @overload
+    def execute(
+        self,
+        decider: "type[Aggregate] | Callable[[Any, Any], Iterable[Any]]",
+        target: "str | Query | Mapping[str, View]",
+        command: Any,
+        *,
+        stream: str | None = None,
+        command_id: UUID | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = EXECUTE_ATTEMPTS,
+    ) -> "Executed[Any]": ...
+    def execute(
+        self,
+        decider: Any,
+        target: "str | Query | Mapping[str, View]",
+        command: Any,
+        *,
+        stream: str | None = None,
+        command_id: UUID | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = EXECUTE_ATTEMPTS,
+    ) -> "Executed[Any]":
+        """Load the state, decide the command, and append what happens, on condition that nothing has come in between.
+
+        - `decider`: a Decider, an Aggregate class, or (where the target is views) a function of command and state.
+        - `target`: a stream's name; or a query; or views by name, whose states `decide` gets as `state.name`.
+        - `stream`: where the events of a query or of views go (None: to no stream).
+        - `command_id`: a command of the same id is done once, however often it is sent.
+        - `metadata`: of every event, such as {"correlation_id": ...}.
+        - `attempts`: how often to decide anew when others were faster. Then WrongExpectedVersion or AppendConditionFailed.
+
+        Whatever `decide` raises comes out, and nothing is stored.
+
+        >>> from hansard import Decider
+        >>> def decide(amount, balance):
+        ...     if amount > balance:
+        ...         raise ValueError(f"only {balance} left")
+        ...     return [Event("withdrawn", {"amount": amount})]
+        >>> account = Decider("account", initial=10, decide=decide, evolve=lambda balance, event: balance - event.data["amount"])
+        >>> store = open(":memory:")
+        >>> store.execute(account, "account-1", 7).state
+        3
+        >>> store.execute(account, "account-1", 7)
+        Traceback (most recent call last):
+        ValueError: only 3 left
+        """
+        from hansard.deciders.execution import driven  # with all that it needs, only where something is decided
+
+        steps = self._execution.steps(
+            decider, target, command, stream=stream, command_id=command_id, metadata=metadata, attempts=attempts
+        )
+        return driven(steps, self._append)
+
+    @overload
+    def load(self, decider: "Decider[Any, StateT, Any]", target: "str | Query") -> "Loaded[StateT]": ...
+    @overload
+    def load(
+        self,
+        decider: "type[Aggregate] | Callable[[Any, Any], Iterable[Any]]",
+        target: "str | Query | Mapping[str, View]",
+    ) -> "Loaded[Any]": ...
+    def load(self, decider: Any, target: "str | Query | Mapping[str, View]") -> "Loaded[Any]":
+        """The state of a decider: `load(account, "account-1").state`; and the version, or head, that it was read at."""
+        return self._execution.load(decider, target)
+
+    @property
+    def _execution(self) -> "Execution":
+        if self._deciding is None:
+            from hansard.deciders.execution import Execution  # as above
+
+            self._deciding = Execution(self._storage, self._types)
+        return self._deciding
 
     # Reading
 
@@ -534,6 +629,8 @@ class Store:
 
     def close(self) -> None:
         """Finish the appends under way and release files and threads. May be called again."""
+        if self._deciding is not None:
+            self._deciding.snapshots.close()
         self._keeper.close()
         self._tail.close()
         self._storage.close()

@@ -1,0 +1,114 @@
+"""The class style: an object that is told what to do, and records what happens. A thin layer over deciders."""
+
+import copy
+from collections.abc import Callable
+from typing import Any, ClassVar, Self, TypeVar
+
+from hansard.deciders.definition import Decider, Snapshots, fingerprint_of
+from hansard.errors import InvalidInput, InvalidType
+from hansard.events import Event, RecordedEvent
+from hansard.names import check_type, definition_on
+
+FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+_MARK = "_hansard_applies"
+
+
+def applies(*types: str | type) -> Callable[[FunctionT], FunctionT]:
+    """Marks a method of an Aggregate as what events of these types do to it."""
+    names = tuple(check_type("type", type) for type in types)
+
+    def mark(method: FunctionT) -> FunctionT:
+        setattr(method, _MARK, names)
+        return method
+
+    return mark
+
+
+class Aggregate:
+    """Subclass it; methods that decide call `self.record(event)`, methods marked by `applies` change the object.
+
+    A command is a function of the object: `store.execute(Account, "account-1", lambda account: account.withdraw(5))`.
+    With `snapshots`, the class must be a dataclass, an attrs class or a pydantic model.
+
+    >>> class Counter(Aggregate):
+    ...     name = "counter"
+    ...     count = 0
+    ...     def increase(self):
+    ...         self.record(Event("increased"))
+    ...     @applies("increased")
+    ...     def _increased(self, event):
+    ...         self.count += 1
+    >>> counter = Counter()
+    >>> counter.increase()
+    >>> counter.count, counter.recorded
+    (1, [Event('increased', None, id=...)])
+    """
+
+    name: ClassVar[str] = ""
+    version: ClassVar[int] = 1
+    snapshots: ClassVar[Snapshots | None] = None
+
+    def record(self, event: Any) -> None:
+        """Say that something happens: it is applied now, and stored when the command is over."""
+        self.recorded.append(event)
+        self.apply(event)
+
+    @property
+    def recorded(self) -> list[Any]:
+        """What this command has recorded."""
+        recorded: list[Any] = self.__dict__.setdefault("_recorded", [])
+        return recorded
+
+    def apply(self, event: Any) -> None:
+        """What an event does to this object; an event of a type that no method applies does nothing."""
+        definition = definition_on(type(event))
+        method = _methods_of(type(self)).get(event.type if definition is None else definition.name)
+        if method is not None:
+            method(self, event)
+
+    @classmethod
+    def decider(cls) -> Decider[Callable[[Self], Any], Self, Any]:
+        """The class as a decider."""
+        known = cls.__dict__.get("_hansard_decider")
+        if known is None:
+            if not cls.name:
+                raise InvalidInput("name", cls.name, f"give {cls.__name__} a name: snapshots and the catalogue need it")
+            known = Decider(
+                cls.name,
+                initial=cls,
+                decide=_decide,
+                evolve=_evolve,
+                snapshots=cls.snapshots,
+                state=cls,
+                version=cls.version,
+            )
+            known.fingerprint = fingerprint_of(*(method for _, method in sorted(_methods_of(cls).items())))
+            cls._hansard_decider = known  # type: ignore[attr-defined]
+        decider: Decider[Callable[[Self], Any], Self, Any] = known
+        return decider
+
+
+def _decide(command: Callable[[Any], Any], aggregate: Aggregate) -> list[Any]:
+    """On a copy: the object that was folded is folded on afterwards."""
+    if not callable(command):
+        raise InvalidType("command", command, "expected a function of the aggregate")
+    working = copy.deepcopy(aggregate)
+    command(working)
+    return working.recorded
+
+
+def _evolve(aggregate: Aggregate, event: Event | RecordedEvent | Any) -> Aggregate:
+    aggregate.apply(event)
+    return aggregate
+
+
+def _methods_of(kind: type) -> dict[str, Callable[[Any, Any], None]]:
+    known: dict[str, Callable[[Any, Any], None]] | None = kind.__dict__.get("_hansard_methods")
+    if known is None:
+        known = {}
+        for name in dir(kind):
+            method = getattr(kind, name, None)
+            for type in getattr(method, _MARK, ()):
+                known[type] = method  # type: ignore[assignment]
+        kind._hansard_methods = known  # type: ignore[attr-defined]
+    return known
