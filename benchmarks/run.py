@@ -11,6 +11,7 @@ from pathlib import Path
 import batches
 import concurrent_appends
 import conditions
+import deciding
 import large_store
 import memory_engine
 import postgres
@@ -30,6 +31,7 @@ QUESTIONS = {
     "reacting": reacting,
     "postgres": postgres,
     "server": server,
+    "deciding": deciding,
 }
 NEED_LARGE = {"reads", "conditions"}
 
