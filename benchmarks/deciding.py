@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import hansard
 import msgspec
+
+import hansard
 from hansard import Decider, Event, Snapshots
 from results import Result, micro, percentile
 

@@ -23,6 +23,7 @@ FLOORS = [
     {"storage.group_commit", "storage.paths", "storage.checking"},
     {"storage.conditions"},
     {"storage.memory", "storage.sqlite", "storage.postgres", "storage.remote"},
+    {"storage.branch"},
     {"storage.opening"},
     {"migrating"},
     {"handlers", "subscriptions.tail", "async_appends"},

@@ -97,6 +97,7 @@ class AsyncStore:
 
     def __init__(self, storage: Storage, types: Types | None = None) -> None:
         self._types = checked_types(types)
+        self._untyped = storage
         self._storage = storage = typed(storage, self._types)
         self._handlers = Handlers(are_async_allowed=True)
         self._deciding: Execution | None = None
@@ -533,6 +534,13 @@ class AsyncStore:
                     await moved
 
     # Keeping
+
+    async def branch(self, at: int | None = None) -> "AsyncStore":
+        """See `Store.branch`: `async with await store.branch() as branch`."""
+        from hansard.storage.branch import BranchStorage  # as above
+
+        begin = None if at is None else check_bound("at", at)
+        return AsyncStore(await self._in_thread(lambda: BranchStorage(self._untyped, begin)), self._types)
 
     @property
     def durability(self) -> str:

@@ -80,6 +80,7 @@ class Store:
 
     def __init__(self, storage: Storage, types: "Types | None" = None) -> None:
         self._types = checked_types(types)
+        self._untyped = storage
         self._storage = storage = typed(storage, self._types)
         self._tail = Tail(storage)
         self._keeper = Keeper()
@@ -606,6 +607,22 @@ class Store:
     def wait(self, after: int, timeout_s: float) -> int:
         """Wait until the head is beyond a position, or the time is over. Returns the head."""
         return self._storage.wait(check_bound("after", after), check_timeout(timeout_s))
+
+    def branch(self, at: int | None = None) -> "Store":
+        """A store that begins as this one was at a position (None: the head), and goes its own way from there, in memory.
+
+        Nothing is copied, and nothing that is done there is seen here. Named readers and projections begin anew there. For tests,
+        and for what-if questions. Close it before this store.
+
+        >>> store = open(":memory:")
+        >>> _ = store.add("order-7", "placed")
+        >>> with store.branch() as branch:
+        ...     branch.add("order-7", "cancelled").version, store.stream("order-7").version
+        (2, 1)
+        """
+        from hansard.storage.branch import BranchStorage  # as above
+
+        return Store(BranchStorage(self._untyped, None if at is None else check_bound("at", at)), self._types)
 
     # Keeping
 

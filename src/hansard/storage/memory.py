@@ -24,6 +24,8 @@ class MemoryStorage:
 
     def __init__(self, *, clock_us: Callable[[], int] = now_us) -> None:
         self._clock_us = clock_us
+        self._before, self._before_us = 0, 0
+        """The position and time of what the log goes on from: of nothing, but in a branch."""
         self._log: list[RecordedEvent] = []
         self._streams: dict[str, list[RecordedEvent]] = {}
         self._by_id: dict[bytes, RecordedEvent] = {}
@@ -48,7 +50,7 @@ class MemoryStorage:
     def _append(self, append: Append) -> Appended:
         consistency.check_ids_once(append)
         ids = [event.id_bytes for part in append.parts for event in part.events]
-        if not self._by_id.keys().isdisjoint(ids) and (place := consistency.repeated(append, self._known(ids))):
+        if self._may_know(ids) and (place := consistency.repeated(append, self._known(ids))):
             return place
         consistency.check_versions(append.parts, self._version)
         if append.condition is not None:
@@ -64,17 +66,20 @@ class MemoryStorage:
             ticket.settled((ticket,))
 
     def _version(self, stream: str) -> int:
-        return len(self._streams.get(stream, ()))
+        return self._version_before(stream) + len(self._streams.get(stream, ()))
+
+    def _version_before(self, stream: str) -> int:
+        return 0
 
     def _check_condition(self, condition: AppendCondition) -> None:
-        for event in self._log[condition.after :]:
+        for event in self._log[max(0, condition.after - self._before) :]:
             if condition.fail_if.matches(event, event.stream):
                 raise AppendConditionFailed(condition.fail_if, condition.after, event.position, event.type)
 
     def _store(self, append: Append) -> Appended:
         log = self._log
         before = len(log)
-        last_us = log[-1].timestamp_us if log else 0
+        last_us = log[-1].timestamp_us if log else self._before_us
         count = sum([len(part.events) for part in append.parts])
         times = consistency.commit_times(append, count, now_us=self._clock_us(), last_us=last_us)
         versions: dict[str, int] = {}
@@ -82,17 +87,17 @@ class MemoryStorage:
             for event in part.events:
                 self._record(part.stream, event, times[len(log) - before])
             if part.stream is not None:
-                versions[part.stream] = len(self._streams[part.stream])
+                versions[part.stream] = self._version(part.stream)
         if self._waiting:
             self._appended.notify_all()
-        return consistency.placed(before + 1, len(log), versions, times[-1])
+        return consistency.placed(self._before + before + 1, self._head(), versions, times[-1])
 
     def _record(self, stream: str | None, event: Event, time_us: int) -> None:
         of_stream = self._streams.setdefault(stream, []) if stream is not None else None
         recorded = RecordedEvent(
-            len(self._log) + 1,
+            self._head() + 1,
             stream,
-            None if of_stream is None else len(of_stream) + 1,
+            None if stream is None else self._version(stream) + 1,
             event.type,
             time_us,
             event.id_bytes,
@@ -109,27 +114,33 @@ class MemoryStorage:
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         with self._lock:
-            return self._page(self._log, query, after, before, backwards, limit)
+            return self._read(query, after=after, before=before, backwards=backwards, limit=limit)
+
+    def _read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
+        return self._page(self._log, self._before, query, after, before, backwards, limit)
 
     def read_stream(
         self, stream: str, *, after_version: int, before_version: int | None, backwards: bool, limit: int
     ) -> list[RecordedEvent]:
         with self._lock:
             of_stream = self._streams.get(stream, [])
-            return self._page(of_stream, None, after_version, before_version, backwards, limit)
+            return self._page(of_stream, self._version_before(stream), None, after_version, before_version, backwards, limit)
 
     def _page(
         self,
         events: list[RecordedEvent],
+        first: int,
         query: Query | None,
         after: int,
         before: int | None,
         backwards: bool,
         limit: int,
     ) -> list[RecordedEvent]:
+        """`first`: the place before the first of these events."""
         self._check_open()
-        end = len(events) if before is None else min(max(before - 1, 0), len(events))
-        places = range(end - 1, after - 1, -1) if backwards else range(after, end)
+        end = len(events) if before is None else min(max(before - 1 - first, 0), len(events))
+        start = max(after - first, 0)
+        places = range(end - 1, start - 1, -1) if backwards else range(start, end)
         page: list[RecordedEvent] = []
         for place in places:
             if len(page) == limit:
@@ -212,6 +223,9 @@ class MemoryStorage:
             self._check_open()
             return {id: copy(event) for id, event in self._known(ids).items()}
 
+    def _may_know(self, ids: Sequence[bytes]) -> bool:
+        return not self._by_id.keys().isdisjoint(ids)
+
     def _known(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
         by_id = self._by_id
         return {id: by_id[id] for id in ids if id in by_id}
@@ -219,7 +233,10 @@ class MemoryStorage:
     def head(self) -> int:
         with self._lock:
             self._check_open()
-            return len(self._log)
+            return self._head()
+
+    def _head(self) -> int:
+        return self._before + len(self._log)
 
     def stream(self, name: str) -> StreamInfo:
         with self._lock:
@@ -230,7 +247,7 @@ class MemoryStorage:
         events = self._streams.get(name)
         if not events:
             return StreamInfo(name, 0)
-        return StreamInfo(name, len(events), events[-1].position, events[-1].timestamp_us)
+        return StreamInfo(name, self._version(name), events[-1].position, events[-1].timestamp_us)
 
     def streams(self, *, category: str | None, after: str, limit: int) -> list[StreamInfo]:
         with self._lock:
@@ -242,11 +259,11 @@ class MemoryStorage:
         with self._appended:
             self._waiting += 1
             try:
-                self._appended.wait_for(lambda: len(self._log) > after or self._is_closed, timeout_s)
+                self._appended.wait_for(lambda: self._head() > after or self._is_closed, timeout_s)
             finally:
                 self._waiting -= 1
             self._check_open()
-            return len(self._log)
+            return self._head()
 
     def check(self) -> list[str]:
         raise CapabilityMissing(Capability.CHECK, "memory")
@@ -316,10 +333,10 @@ class _MemoryTransaction:
         return self._storage._documents.get(collection, {}).get(key)
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
-        return self._storage._page(self._storage._log, query, after, before, backwards, limit)
+        return self._storage._read(query, after=after, before=before, backwards=backwards, limit=limit)
 
     def head(self) -> int:
-        return len(self._storage._log)
+        return self._storage._head()
 
     @property
     def dialect(self) -> Dialect:
