@@ -123,13 +123,15 @@ class AsyncStore:
         id: UUID | str | None = None,
     ) -> RecordedEvent:
         """See `Store.add`."""
-        event = event_of(type, data, metadata, tags, id)
+        event = Event(type, data, metadata, tags, id) if type.__class__ is str else event_of(type, data, metadata, tags, id)
         append = Append((StreamAppend(stream, (event,)),))
         appended = await self._appends.begin(append)
         causation.note(appended)
         if appended.is_repeat:
             return first_of((await self._in_thread(self._storage.events, [event.id_bytes]))[event.id_bytes])
-        recorded = next(iter(self._recorded(append, appended) or recorded_events(append, appended)))
+        (recorded,) = recorded_events(append, appended)
+        if self._types is not None:
+            recorded = next(iter(self._types.read_own([recorded])), recorded)
         if self._handlers:
             await call_handlers_async(self._handlers, (recorded,), recorded)
         return recorded

@@ -36,10 +36,12 @@ class StreamAppend(msgspec.Struct, frozen=True):
 
 def _checked_events(events: object) -> tuple[Event, ...]:
     given = tuple(events) if isinstance(events, list | tuple) else _from_iterable(events)
-    checked = tuple([event if isinstance(event, Event) else _of_value(event) for event in given])
-    if not checked:
-        raise InvalidInput("events", checked, "expected at least 1 event")
-    return checked
+    if not given:
+        raise InvalidInput("events", given, "expected at least 1 event")
+    for event in given:
+        if not isinstance(event, Event):
+            return tuple([event if isinstance(event, Event) else _of_value(event) for event in given])
+    return given
 
 
 def _of_value(value: object) -> Event:

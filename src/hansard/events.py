@@ -305,7 +305,7 @@ class ReplacedEvent(RecordedEvent[Any], frozen=True, eq=False, gc=False):
 
 def event_of(type: Any, data: Any, metadata: Mapping[str, Any] | None, tags: Iterable[str], id: UUID | str | None) -> Event:
     """The event that is meant by a type and data, or by a value in place of the type."""
-    if definition_on(type.__class__) is None:
+    if type.__class__ is str or definition_on(type.__class__) is None:
         return Event(type, data, metadata, tags, id)
     if data is not None:
         raise InvalidInput("data", data, "a value in place of the type brings its own data")

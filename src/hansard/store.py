@@ -107,13 +107,15 @@ class Store:
         >>> store.add("customer-1", "created", {"name": "Jo"})
         RecordedEvent(position=1, stream='customer-1', version=1, type='created', data={'name': 'Jo'})
         """
-        event = event_of(type, data, metadata, tags, id)
+        event = Event(type, data, metadata, tags, id) if type.__class__ is str else event_of(type, data, metadata, tags, id)
         append = Append((StreamAppend(stream, (event,)),))
         appended = self._storage.append(append)
         causation.note(appended)
         if appended.is_repeat:
             return first_of(self._storage.events([event.id_bytes])[event.id_bytes])
-        recorded = next(iter(self._recorded(append, appended) or recorded_events(append, appended)))
+        (recorded,) = recorded_events(append, appended)
+        if self._types is not None:
+            recorded = next(iter(self._types.read_own([recorded])), recorded)
         if self._handlers:
             call_handlers(self._handlers, (recorded,), recorded)
         return recorded

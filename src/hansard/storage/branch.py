@@ -61,9 +61,6 @@ class BranchStorage(MemoryStorage):
         before = {id: event for id, event in self._base.events(ids).items() if event.position <= self._before}
         return {**before, **super()._known(ids)}
 
-    def _may_know(self, ids: Sequence[bytes]) -> bool:
-        return True
-
     def _check_condition(self, condition: AppendCondition) -> None:
         if condition.after < self._before:
             found = self._base.read(condition.fail_if, after=condition.after, before=self._before + 1, backwards=False, limit=1)

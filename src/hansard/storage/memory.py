@@ -50,7 +50,7 @@ class MemoryStorage:
     def _append(self, append: Append) -> Appended:
         consistency.check_ids_once(append)
         ids = [event.id_bytes for part in append.parts for event in part.events]
-        if self._may_know(ids) and (place := consistency.repeated(append, self._known(ids))):
+        if (self._before or not self._by_id.keys().isdisjoint(ids)) and (place := consistency.repeated(append, self._known(ids))):
             return place
         consistency.check_versions(append.parts, self._version)
         if append.condition is not None:
@@ -66,7 +66,8 @@ class MemoryStorage:
             ticket.settled((ticket,))
 
     def _version(self, stream: str) -> int:
-        return self._version_before(stream) + len(self._streams.get(stream, ()))
+        version = len(self._streams.get(stream, ()))
+        return version + self._version_before(stream) if self._before else version
 
     def _version_before(self, stream: str) -> int:
         return 0
@@ -93,11 +94,16 @@ class MemoryStorage:
         return consistency.placed(self._before + before + 1, self._head(), versions, times[-1])
 
     def _record(self, stream: str | None, event: Event, time_us: int) -> None:
-        of_stream = self._streams.setdefault(stream, []) if stream is not None else None
+        of_stream, version = None, None
+        if stream is not None:
+            of_stream = self._streams.setdefault(stream, [])
+            version = len(of_stream) + 1
+            if self._before:
+                version += self._version_before(stream)
         recorded = RecordedEvent(
-            self._head() + 1,
+            self._before + len(self._log) + 1,
             stream,
-            None if stream is None else self._version(stream) + 1,
+            version,
             event.type,
             time_us,
             event.id_bytes,
@@ -222,9 +228,6 @@ class MemoryStorage:
         with self._lock:
             self._check_open()
             return {id: copy(event) for id, event in self._known(ids).items()}
-
-    def _may_know(self, ids: Sequence[bytes]) -> bool:
-        return not self._by_id.keys().isdisjoint(ids)
 
     def _known(self, ids: Sequence[bytes]) -> dict[bytes, RecordedEvent]:
         by_id = self._by_id
