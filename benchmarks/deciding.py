@@ -1,4 +1,4 @@
-"""How long does it take to load the state that a decision rests on, with and without a snapshot? Beside reading the plain events."""
+"""How long does it take to load the state that a decision rests on, with and without a snapshot?"""
 
 import time
 from collections.abc import Callable

@@ -1,0 +1,136 @@
+"""Commands in any order, made up by Hypothesis, against a decider. Needs hypothesis.
+
+What must always hold, holds; or the shortest story that breaks it is told as given, when, then.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
+
+from hansard.appends import Append, Appended, StreamAppend, recorded_events
+from hansard.deciders.aggregates import Aggregate
+from hansard.deciders.definition import Decider, seen
+from hansard.errors import InvalidInput, InvalidType
+from hansard.event_types.registry import EventTypes
+from hansard.events import Event
+from hansard.names import definition_on
+from hansard.testing.showing import fact_of, story
+
+Invariant = Callable[[Any], object]
+
+
+def state_machine(
+    decider: Decider[Any, Any, Any] | type[Aggregate],
+    commands: Mapping[type, st.SearchStrategy[Any]] | Iterable[st.SearchStrategy[Any]] | None = None,
+    *,
+    invariants: Iterable[Invariant] = (),
+    refusals: tuple[type[Exception], ...] = (),
+) -> type[RuleBasedStateMachine]:
+    """A Hypothesis state machine whose rules are the decider's commands.
+
+    - `commands`: how to make them: strategies by command type, or alone. Without it, Hypothesis makes them from the decider's
+      `commands`, by their annotations.
+    - `invariants`: functions of the state, which raise or return False where it cannot be.
+    - `refusals`: errors by which the decider may refuse a command. Any other error is a failure.
+
+    It also checks that every event survives JSON, and that the state folded from what would be read is the state decided on.
+
+    Use it in a test file as `TestAccount = state_machine(account, invariants=[...]).TestCase`.
+    """
+    one = decider.decider() if isinstance(decider, type) and issubclass(decider, Aggregate) else decider
+    if not isinstance(one, Decider):
+        raise InvalidType("decider", decider, "expected a Decider or an Aggregate class")
+    rules = {name: rule(command=strategy)(_doing(name)) for name, strategy in _strategies(one, commands).items()}
+    facts = {"decider": one, "checks": tuple(invariants), "refusals": refusals}
+    return type(f"{one.name.title()}Machine", (_Machine,), {**facts, **rules})
+
+
+class _Machine(RuleBasedStateMachine):
+    decider: Decider[Any, Any, Any]
+    checks: tuple[Invariant, ...]
+    refusals: tuple[type[Exception], ...]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._state = self.decider.begin()
+        self._read = self.decider.begin()
+        self._told: list[str] = []
+        self._check(None)
+
+    def do(self, command: Any) -> None:
+        """Decide, fold, and look whether all is well."""
+        try:
+            events = self.decider.decided(command, self._state)
+        except self.refusals:
+            return
+        except Exception as error:
+            raise AssertionError(story(self._told, repr(command), f"then {type(error).__name__}: {error}")) from error
+        self._state = self.decider.folded(self._state, events)
+        self._read = self.decider.folded(self._read, [_stored(event) for event in events])
+        self._happened = events
+        self._check(command)
+        self._told += [fact_of(event).text for event in events]
+
+    def _check(self, command: Any) -> None:
+        for invariant in self.checks:
+            try:
+                holds = invariant(self._state) is not False
+                why = ""
+            except AssertionError as error:
+                holds, why = False, f": {error}" if str(error) else ""
+            if not holds:
+                name = getattr(invariant, "__name__", repr(invariant))
+                raise AssertionError(self._story(command, f"but {name} does not hold{why}\n  the state is {self._state!r}"))
+        if self._read != self._state:
+            verdict = f"but the state read from the log differs\n  - {self._state!r}\n  + {self._read!r}"
+            raise AssertionError(self._story(command, verdict))
+
+    def _story(self, command: Any, verdict: str) -> str:
+        if command is None:
+            return story(self._told, None, verdict)
+        happened = [f"  {fact_of(event).text}" for event in self._happened] or ["  nothing"]
+        return story(self._told, repr(command), "\n".join(["then", *happened, verdict]))
+
+
+def _doing(name: str) -> Callable[[Any, Any], None]:
+    def do(self: _Machine, command: Any) -> None:
+        self.do(command)
+
+    do.__name__ = name
+    return do
+
+
+def _stored(event: Any) -> Any:
+    """The event as `evolve` gets it once it was stored and read."""
+    definition = definition_on(type(event))
+    if definition is None:
+        return event
+    types = EventTypes(type(event))
+    return seen(_recorded(Event.of(event), types))
+
+
+def _recorded(event: Event, types: EventTypes) -> Any:
+    append = Append((StreamAppend("s-1", (event,)),))
+    (recorded,) = types.read(recorded_events(append, Appended(1, 1, 1, {"s-1": 1}, 0)))
+    return recorded
+
+
+def _strategies(
+    decider: Decider[Any, Any, Any], commands: Mapping[type, st.SearchStrategy[Any]] | Iterable[st.SearchStrategy[Any]] | None
+) -> dict[str, st.SearchStrategy[Any]]:
+    """By the name of a rule."""
+    if commands is None:
+        commands = {kind: st.from_type(kind) for kind in decider.commands}
+    if isinstance(commands, Mapping):
+        found = {_snake(kind.__name__): strategy for kind, strategy in commands.items()}
+    else:
+        found = {f"command_{number}": strategy for number, strategy in enumerate(commands, 1)}
+    if not found:
+        raise InvalidInput("commands", commands, "expected at least one; give them here, or to the decider")
+    return found
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name).strip("_")

@@ -1,0 +1,61 @@
+"""How failed scenarios are told: what was given, what was done, and the difference, line by line."""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from hansard.events import Event, RecordedEvent
+
+
+class Fact(NamedTuple):
+    """What two events are compared by: where one says nothing of the stream, any stream will do."""
+
+    stream: str | None
+    type: str
+    data: Any
+    text: str
+
+
+def fact_of(event: Any, stream: str | None = None) -> Fact:
+    """Of an Event, a recorded event, or a typed value."""
+    if isinstance(event, RecordedEvent):
+        text = repr(event.value) if event.is_typed else _text(event.type, event.data)
+        return Fact(event.stream, event.type, event.data, text)
+    made = event if isinstance(event, Event) else Event.of(event)
+    text = _text(made.type, made.data) if isinstance(event, Event) else repr(event)
+    return Fact(stream, made.type, made.data, text)
+
+
+def _text(type: str, data: Any) -> str:
+    return f"{type} {data!r}" if data is not None else type
+
+
+def difference(wanted: Sequence[Fact], happened: Sequence[Fact]) -> str | None:
+    """None where they agree."""
+    if len(wanted) == len(happened) and all(_agree(*pair) for pair in zip(wanted, happened, strict=True)):
+        return None
+    shows_stream = any(one.stream is not None for one in wanted)
+    before, after = ([_line(one, shows_stream) for one in facts] or ["nothing"] for facts in (wanted, happened))
+    return "\n".join(line.rstrip("\n") for line in difflib.ndiff(before, after) if not line.startswith("?"))
+
+
+def _agree(wanted: Fact, happened: Fact) -> bool:
+    return (wanted.type, wanted.data) == (happened.type, happened.data) and wanted.stream in (None, happened.stream)
+
+
+def _line(one: Fact, shows_stream: bool) -> str:
+    return f"{one.stream}: {one.text}" if shows_stream else one.text
+
+
+def story(given: Iterable[str], when: str | None, verdict: str) -> str:
+    """The whole scenario, as people read it."""
+    lines = ["", "given", *(f"  {line}" for line in given)]
+    if lines[-1] == "given":
+        lines.append("  nothing")
+    if when is not None:
+        lines += ["when", f"  {when}"]
+    return "\n".join([*lines, verdict])
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())
