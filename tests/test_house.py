@@ -53,7 +53,7 @@ FLOORS = [
     {"deciders.execution"},
     {"store"},
     {"aio"},
-    {"interchange", "testing"},
+    {"interchange", "schema", "testing"},
     {"server"},
     {"cli"},
 ]

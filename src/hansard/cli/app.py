@@ -1,4 +1,4 @@
-"""`--app module:name`: the user's own processors and projections, for commands that need their code."""
+"""`--app module:name`: the user's own code, for commands that need it: processors and projections, event types, deciders."""
 
 import importlib
 import sys
@@ -7,7 +7,11 @@ from typing import Any, TypeVar
 
 import click
 
+from hansard.deciders.aggregates import Aggregate
+from hansard.deciders.definition import Decider
 from hansard.errors import InvalidInput
+from hansard.event_types.registry import EventTypes
+from hansard.names import definition_on
 from hansard.projections.definition import Projection
 from hansard.store import Definition
 
@@ -19,11 +23,48 @@ def app_option(*, is_required: bool) -> Callable[[CommandT], CommandT]:
         "--app",
         required=is_required,
         metavar="MODULE:NAME",
-        help="Your processors and projections: one, a list, or a function that returns a list.",
+        help="Your processors, projections, event types and deciders: one, a list, or a function that returns a list.",
     )
 
 
 def definitions_of(app: str) -> list[Definition]:
+    """What of an app can be run."""
+    return [one for one in parts_of(app) if not is_model(one)]
+
+
+def types_of(app: str) -> EventTypes:
+    """The event types of an app: an EventTypes, classes, modules, and those of its deciders."""
+    types = known_types(parts_of(app))
+    if types is None:
+        raise InvalidInput("app", app, "it has no event types; give an EventTypes, or classes marked by @hansard.event(name)")
+    return types
+
+
+def known_types(parts: Iterable[object]) -> EventTypes | None:
+    """The event types among the parts of an app; None if there are none."""
+    found: EventTypes | None = None
+    for one in parts:
+        if isinstance(one, EventTypes):
+            if found is not None and found is not one:
+                raise InvalidInput("app", one, "expected one EventTypes; a store has one registry")
+            found = one
+    classes: list[Any] = [one for one in parts if definition_on(one) is not None]
+    classes += [kind for one in parts if isinstance(one, Decider) for kind in one.events]
+    if not classes:
+        return found
+    found = found or EventTypes()
+    for kind in classes:
+        found.add(kind)
+    return found
+
+
+def is_model(one: object) -> bool:
+    """Whether it says what events and decisions are, and is not run."""
+    is_class = isinstance(one, type) and (definition_on(one) is not None or issubclass(one, Aggregate))
+    return is_class or isinstance(one, EventTypes | Decider)
+
+
+def parts_of(app: str) -> list[Any]:
     """What an app names; modules are looked for in the present folder, too."""
     module_name, colon, name = app.partition(":")
     if not colon or not module_name or not name:
@@ -39,7 +80,7 @@ def definitions_of(app: str) -> list[Definition]:
     found = getattr(module, name)
     if callable(found) and not isinstance(found, type):
         found = found()
-    return list(found) if isinstance(found, Iterable) else [found]
+    return list(found) if isinstance(found, Iterable) and not isinstance(found, EventTypes | type) else [found]
 
 
 def projection_of(definitions: Iterable[object], name: str, version: int) -> Projection | None:

@@ -20,6 +20,7 @@ from hansard.cli.projections import projections
 from hansard.cli.read import read, tail
 from hansard.cli.readers import readers
 from hansard.cli.run import run as run_
+from hansard.cli.schema import schema
 from hansard.cli.serve import config, serve, ui
 from hansard.cli.streams import stats, streams
 from hansard.cli.timers import timers
@@ -47,7 +48,7 @@ def hansard(debug: bool) -> None:
 
 COMMANDS = (
     demo, append, read, tail, streams, stats, import_, export, copy, check, backup, migrate, bench,
-    run_, readers, projections, dead_letters, timers, serve, ui, keys, config,
+    run_, readers, projections, dead_letters, timers, schema, serve, ui, keys, config,
 )  # fmt: skip
 for command in COMMANDS:
     hansard.add_command(command)

@@ -64,6 +64,10 @@ class Chains:
         """Those that have an upcaster."""
         return self._steps.keys()
 
+    def next(self, shape: Shape) -> tuple[Shape, ...]:
+        """The shapes that its upcaster may lead to."""
+        return self._steps[shape].to
+
     def ends(self, shape: Shape) -> set[Shape]:
         """The shapes that its chain may end at."""
         step = self._steps.get(shape)
