@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from blockbuster import BlockBuster
 
+from hansard.domain import NO_DOMAIN, Domain
 from hansard.server.interface import OPERATIONS
 from hansard.server.serving import Serving, listen, serve
 from hansard.server.settings import Settings
@@ -20,7 +21,9 @@ from hansard.storage.port import Storage
 
 
 @contextmanager
-def served(storage: Storage, settings: Settings | None = None, *, is_watched: bool = True) -> Iterator[str]:
+def served(
+    storage: Storage, settings: Settings | None = None, *, is_watched: bool = True, domain: Domain = NO_DOMAIN
+) -> Iterator[str]:
     """The URL of a server of this storage, which it closes at the end.
 
     `is_watched`: whatever blocks an event loop of this process raises; not for tests that have loops of their own.
@@ -36,7 +39,7 @@ def served(storage: Storage, settings: Settings | None = None, *, is_watched: bo
         started.set()
 
     def run() -> None:
-        main = serve(storage, settings, OPERATIONS, gate, listening=listening, on_started=on_started)
+        main = serve(storage, settings, OPERATIONS, gate, listening=listening, on_started=on_started, domain=domain)
         try:
             asyncio.run(main)
         finally:

@@ -53,6 +53,7 @@ FLOORS = [
     {"deciders.execution"},
     {"store"},
     {"aio"},
+    {"domain"},
     {"interchange", "schema", "testing"},
     {"server"},
     {"cli"},

@@ -5,13 +5,15 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import hansard
-from hansard import PARK, Event, Processor, Projection, Query, Retry, Timer
+from hansard import PARK, Decider, Event, Processor, Projection, Query, Retry, Timer
+from hansard.domain import domain_of
 from hansard.server.settings import Settings
 from hansard.storage.opening import open_storage
 from servers import served
@@ -20,6 +22,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no browser: install Debian's chromium to run these tests")
 PAGES = [
     *("/", "/streams", "/stream?name=order-1", "/event/1", "/event/2/graph", "/travel?stream=order-1", "/charts"),
+    "/catalogue",
     *("/projections", "/projections/totals", "/projections/totals/differences?old=1&new=1.1", "/readers", "/readers/mailer"),
     *("/timers", "/health", "/reference", "/problems", "/login", "/nowhere"),
 ]
@@ -295,3 +298,93 @@ def test_a_store_of_many_events_opens_as_fast_as_an_empty_one(chromium: Any, tmp
             with suppress(Exception):
                 page.context.close()
     assert seconds[1] < seconds[0] + 2.0, seconds
+
+
+# With the user's own code
+
+
+@hansard.event("order-placed", version=2, tags=["order:{order}"], personal=["customer"])
+@dataclass(frozen=True)
+class OrderPlaced:
+    order: str
+    amount: int
+    customer: str | None = None
+
+
+@hansard.event("order-paid")
+@dataclass(frozen=True)
+class OrderPaid:
+    amount: int
+
+
+@dataclass(frozen=True)
+class Open:
+    amount: int = 0
+
+
+def owed(state: Open, event: Any) -> Open:
+    return Open(state.amount + event.amount if isinstance(event, OrderPlaced) else state.amount - event.amount)
+
+
+@pytest.fixture
+def with_domain(tmp_path: Path) -> Iterator[str]:
+    types = hansard.EventTypes(OrderPlaced, OrderPaid)
+    types.upcast("ordered", 1, to=["order-placed", "order-paid"])(
+        lambda data: [("order-placed", {"order": "7", "amount": data["sum"]}), ("order-paid", {"amount": data["paid"]})]
+    )
+    order = Decider("order", initial=Open(), decide=lambda command, state: [], evolve=owed, events=[OrderPlaced, OrderPaid])
+    place = tmp_path / "typed.db"
+    with hansard.open(place, types=types) as store:
+        store.add("order-7", "ordered", {"sum": 10, "paid": 4})
+        store.append("order-7", OrderPlaced("7", 5, "Jo"))
+        store.add("order-7", "forgotten", {"x": 1})
+        store.catch_up(Processor("mailer", lambda event: None, query=Query(types={OrderPaid})))
+    with served(open_storage(place), is_watched=False, domain=domain_of([types, order])) as served_at:
+        yield served_at
+
+
+def test_the_catalogue_tells_who_makes_and_reads_what(chromium: Any, with_domain: str) -> None:
+    """Nobody would know what an event means, and who breaks when it changes."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    for width, scheme in ((400, "dark"), (1600, "light")):
+        page = Page(chromium, with_domain, width=width, scheme=scheme)
+        page.go("/catalogue")
+        text = page.tab.inner_text("main")
+        assert "3 event types" in text
+        rows = [row.inner_text().split("\t") for row in page.tab.query_selector_all("main table.rows >> nth=0 >> tbody tr")]
+        assert [row[0].split()[0] for row in rows] == ["forgotten", "order-paid", "order-placed"]
+        assert "plain data" in rows[0][0]
+        assert [cell.strip() for cell in rows[1][2:4]] == ["order", "mailer"]
+        assert "Stored before as ordered." in text
+        fields = page.tab.query_selector_all("#type-3 tbody tr")
+        assert [row.inner_text().split("\t") for row in fields][1] == ["customer", "string or null", "no", "yes"]
+        assert page.tab.evaluate("document.documentElement.scrollWidth") <= width
+        problems = [one for one in Axe().run(page.tab).response["violations"] if one["impact"] in SERIOUS]
+        assert problems == []
+        page.assert_quiet()
+        page.context.close()
+
+
+def test_a_filter_by_a_new_name_finds_old_events(chromium: Any, with_domain: str) -> None:
+    """The page would show another log than the program sees."""
+    page = Page(chromium, with_domain)
+    page.go("/?type=order-paid")
+    assert page.tab.locator("main table.rows tbody tr").count() == 1
+    page.go("/event/1")
+    assert page.tab.inner_text("h1").startswith("order-placed")
+    assert "as ordered; what is shown above is what it is now" in page.tab.inner_text("main")
+    assert page.tab.inner_text("#raw") == '{"sum":10,"paid":4}'
+    page.assert_quiet()
+    page.context.close()
+
+
+def test_time_travel_by_a_decider(chromium: Any, with_domain: str) -> None:
+    """The state that decisions rest on could not be looked at."""
+    page = Page(chromium, with_domain)
+    page.go("/travel?stream=order-7&version=2&by=order")
+    assert page.tab.locator("#state tbody tr").first.inner_text().split("\t")[:2] == ["amount", "11"]
+    page.go("/travel?stream=order-7&by=order")
+    assert "order failed at 'forgotten'" in page.tab.inner_text("main")
+    page.complaints.clear()
+    page.context.close()

@@ -7,11 +7,9 @@ from typing import Any, TypeVar
 
 import click
 
-from hansard.deciders.aggregates import Aggregate
-from hansard.deciders.definition import Decider
+from hansard.domain import domain_of, is_model
 from hansard.errors import InvalidInput
 from hansard.event_types.registry import EventTypes
-from hansard.names import definition_on
 from hansard.projections.definition import Projection
 from hansard.store import Definition
 
@@ -33,35 +31,11 @@ def definitions_of(app: str) -> list[Definition]:
 
 
 def types_of(app: str) -> EventTypes:
-    """The event types of an app: an EventTypes, classes, modules, and those of its deciders."""
-    types = known_types(parts_of(app))
+    """The event types of an app: an EventTypes, classes, and those of its deciders."""
+    types = domain_of(parts_of(app)).types
     if types is None:
         raise InvalidInput("app", app, "it has no event types; give an EventTypes, or classes marked by @hansard.event(name)")
     return types
-
-
-def known_types(parts: Iterable[object]) -> EventTypes | None:
-    """The event types among the parts of an app; None if there are none."""
-    found: EventTypes | None = None
-    for one in parts:
-        if isinstance(one, EventTypes):
-            if found is not None and found is not one:
-                raise InvalidInput("app", one, "expected one EventTypes; a store has one registry")
-            found = one
-    classes: list[Any] = [one for one in parts if definition_on(one) is not None]
-    classes += [kind for one in parts if isinstance(one, Decider) for kind in one.events]
-    if not classes:
-        return found
-    found = found or EventTypes()
-    for kind in classes:
-        found.add(kind)
-    return found
-
-
-def is_model(one: object) -> bool:
-    """Whether it says what events and decisions are, and is not run."""
-    is_class = isinstance(one, type) and (definition_on(one) is not None or issubclass(one, Aggregate))
-    return is_class or isinstance(one, EventTypes | Decider)
 
 
 def parts_of(app: str) -> list[Any]:

@@ -5,10 +5,11 @@ from collections.abc import Iterator
 import click
 import msgspec
 
-from hansard.cli.app import app_option, definitions_of, known_types, parts_of, projection_of
+from hansard.cli.app import app_option, definitions_of, parts_of, projection_of
 from hansard.cli.options import store_argument
 from hansard.cli.output import console, format_options, print_json, table, wants_json
 from hansard.cli.readers import facts, time_left
+from hansard.domain import domain_of
 from hansard.projections.control import BuildStatus, Difference, ProjectionStatus
 from hansard.projections.live import Parting
 from hansard.store import Store, open
@@ -150,7 +151,7 @@ def diff(place: str, name: str, old: str, new: str, app: str | None, as_json: bo
 
     With --app, also the first position at which the two versions part (both must be in the app).
     """
-    types = None if app is None else known_types(parts_of(app))
+    types = None if app is None else domain_of(parts_of(app)).types
     with open(place, read_only=True, types=types) as store:
         differences = store.projection(name).diff(old, new)
         if wants_json(as_json):

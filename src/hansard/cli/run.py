@@ -4,8 +4,9 @@ import threading
 
 import click
 
-from hansard.cli.app import app_option, definitions_of, known_types, parts_of
+from hansard.cli.app import app_option, definitions_of, parts_of
 from hansard.cli.options import store_argument
+from hansard.domain import domain_of
 from hansard.limits import LEASE_S
 from hansard.processors.control import ReaderStatus
 from hansard.store import open
@@ -25,7 +26,7 @@ def run(place: str, app: str, until_caught_up: bool, threads: int, lease_s: floa
     Several such processes share the work.
     """
     definitions = definitions_of(app)
-    with open(place, must_exist=True, types=known_types(parts_of(app))) as store:
+    with open(place, must_exist=True, types=domain_of(parts_of(app)).types) as store:
         if until_caught_up:
             store.catch_up(*definitions)
             for status in store.readers():

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
-from hansard.cli.app import app_option, definitions_of
+from hansard.cli.app import app_option, parts_of
 from hansard.cli.options import store_argument
 from hansard.cli.output import console, format_options, print_json, table, wants_json
+from hansard.domain import NO_DOMAIN, Domain, domain_of
 from hansard.errors import OpenFailed
 from hansard.names import shown_place
-from hansard.projections.definition import Projection
 
 if TYPE_CHECKING:
     from hansard.server.settings import Configuration
@@ -76,15 +76,15 @@ def serve(place: str, app: str | None, file: str | None, **flags: Any) -> None:
     hansard serve shop.db                                      on this machine only
     hansard serve shop.db --host 0.0.0.0 --tls-certificate cert.pem --tls-key key.pem
 
-    With --app, the page folds streams by your own projections, too. hansard.open("http://127.0.0.1:7878") is the same
-    store again. See docs/server.md.
+    With --app, the page shows events by your own event types, and folds streams by your projections and deciders.
+    hansard.open("http://127.0.0.1:7878") is the same store again. See docs/server.md.
     """
     configuration = configuration_of(file, flags)
     start = _starter()
     start(
         place,
         configuration.settings,
-        projections=projections_of(app),
+        domain=domain_at(app),
         on_started=lambda url: click.echo(f"Serving {shown_place(place)} at {url}", err=True),
     )
 
@@ -105,7 +105,7 @@ def ui(place: str, app: str | None, port: int, no_browser: bool) -> None:
             webbrowser.open(f"{url}/")
 
     settings = Settings(port=port, read_only=True, log_level="warning")
-    start(place, settings, projections=projections_of(app), on_started=tell)
+    start(place, settings, domain=domain_at(app), on_started=tell)
 
 
 @click.command()
@@ -124,9 +124,9 @@ def config(file: str | None, as_json: bool | None, **flags: Any) -> None:
         console().print(table(None, ("setting", "value", "source"), shown))
 
 
-def projections_of(app: str | None) -> list[Projection]:
-    """Those of the user's own, by which the page folds streams."""
-    return [] if app is None else [one for one in definitions_of(app) if isinstance(one, Projection)]
+def domain_at(app: str | None) -> Domain:
+    """The user's own code, by which the page shows events and folds streams."""
+    return NO_DOMAIN if app is None else domain_of(parts_of(app))
 
 
 def _starter() -> Any:

@@ -4,7 +4,7 @@ from typing import Final
 
 from hansard.server.http import appending, documents, groups, health, projections, readers, reading, reference, streams, timers
 from hansard.server.operations import Operation
-from hansard.server.ui import charts, event, keeping, log, reacting, travel
+from hansard.server.ui import catalogue, charts, event, keeping, log, reacting, travel
 
 OPERATIONS: Final[list[Operation]] = [
     operation
@@ -23,6 +23,7 @@ OPERATIONS: Final[list[Operation]] = [
         event,
         travel,
         charts,
+        catalogue,
         reacting,
         keeping,
     )

@@ -3,15 +3,15 @@
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 from hansard.aio import AsyncStore
 from hansard.async_appends import AsyncAppends
+from hansard.domain import NO_DOMAIN, Domain
 from hansard.events import RecordedEvent
 from hansard.limits import READERS_MAX, SHARED_BYTES_MAX, SHARED_EVENTS_MAX, WAITING_THREADS_MAX
-from hansard.projections.definition import Projection
 from hansard.server.access.gate import Gate
 from hansard.server.groups import HeldConsumers
 from hansard.server.metrics import Metrics
@@ -20,6 +20,7 @@ from hansard.server.settings import Settings
 from hansard.server.transactions import OpenTransactions
 from hansard.storage.instrumented import Instrumented
 from hansard.storage.port import Storage
+from hansard.storage.typed import typed
 from hansard.store import Store
 from hansard.wire.recorded import form_of
 
@@ -28,14 +29,17 @@ _KEEPING_S = 0.5
 
 
 class Service:
-    def __init__(self, storage: Storage, settings: Settings, gate: Gate, projections: Sequence[Projection] = ()) -> None:
+    def __init__(self, storage: Storage, settings: Settings, gate: Gate, domain: Domain = NO_DOMAIN) -> None:
         self.begun_s = time.monotonic()
-        self.projections = {projection.name: projection for projection in projections}
+        self.domain = domain
         self.metrics = Metrics(settings.slow_ms)
         storage = self.storage = Instrumented(storage, self.metrics)
         self.gate = gate
         self.settings = settings
         self.store = AsyncStore(storage)
+        self.seen = typed(storage, domain.types)
+        """The storage as the page shows it: through the domain's event types. Programs get what is stored."""
+        self.seen_store = AsyncStore(storage, domain.types)
         self.held = HeldBytes()
         self.frames = Frames()
         self.stopping = asyncio.Event()
@@ -84,6 +88,7 @@ class Service:
         await self.transactions.close()
         await self.in_thread(self.groups.close)
         await self.in_thread(self.control.close)
+        await self.seen_store.close()
         await self.store.close()
         self._threads.shutdown(wait=False)
         self._waiters.shutdown(wait=False)

@@ -4,15 +4,15 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from hansard.domain import NO_DOMAIN, Domain
 from hansard.errors import OpenFailed
 from hansard.limits import KEEP_ALIVE_S, REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_S
-from hansard.projections.definition import Projection
 from hansard.server.access.gate import Gate
 from hansard.server.app import App
 from hansard.server.express import EXPRESS_BYTES_MAX, Express
@@ -207,10 +207,10 @@ async def serve(
     *,
     listening: socket.socket,
     on_started: Callable[[Serving], None] = lambda serving: None,
-    projections: Sequence[Projection] = (),
+    domain: Domain = NO_DOMAIN,
 ) -> None:
     """Until it is told to stop (SIGINT, SIGTERM, or `should_exit`). Closes the store."""
-    service = Service(storage, settings, gate, projections)
+    service = Service(storage, settings, gate, domain)
     try:
         config = uvicorn.Config(
             App(service, operations),

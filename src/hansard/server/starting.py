@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from hansard.domain import NO_DOMAIN, Domain
 from hansard.errors import HansardError, InvalidInput
 from hansard.names import shown_place
-from hansard.projections.definition import Projection
 from hansard.server.access.gate import Gate, is_loopback
 from hansard.server.access.keys import Keys, all_of
 from hansard.server.access.sessions import Sessions
@@ -32,11 +32,11 @@ def start(
     settings: Settings,
     *,
     on_started: Callable[[str], None],
-    projections: Sequence[Projection] = (),
+    domain: Domain = NO_DOMAIN,
 ) -> None:
     """Serve the store at a place until the process is told to stop. `on_started` is called with the URL.
 
-    `projections`: by which the page folds streams.
+    `domain`: what the page knows of events and streams.
 
     Raises InvalidInput for what is not safe, OpenFailed if the store or the address cannot be opened.
     """
@@ -56,7 +56,7 @@ def start(
 
     async def main() -> None:
         async with _refreshed(refreshing):
-            await serve(storage, settings, OPERATIONS, gate, listening=listening, on_started=started, projections=projections)
+            await serve(storage, settings, OPERATIONS, gate, listening=listening, on_started=started, domain=domain)
 
     logs = set_up_logs(settings)
     try:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from hansard.events import RecordedEvent
+from hansard.events import RecordedEvent, first_of
 from hansard.limits import PAGE_EVENTS_MAX
 from hansard.query import Query
 from hansard.storage.port import Storage
@@ -45,7 +45,7 @@ def _causes(storage: Storage, event: RecordedEvent) -> dict[bytes, RecordedEvent
     found: dict[bytes, RecordedEvent] = {}
     wanted = [id for id in (_id_of(event, "causation_id"), _id_of(event, "correlation_id")) if id is not None]
     while wanted and len(found) < _CAUSES_MAX:
-        events = storage.events([id for id in wanted if id not in found])
+        events = {id: first_of(one) for id, one in storage.events([id for id in wanted if id not in found]).items()}
         found |= events
         wanted = [id for one in events.values() if (id := _id_of(one, "causation_id")) is not None and id not in found]
     return found
@@ -58,7 +58,7 @@ def _follow(storage: Storage, known: dict[bytes, RecordedEvent], after: int) -> 
     bound = after + _LOOKED_AT_MAX
     while after < bound:
         page = storage.read(Query(), after=after, before=None, backwards=False, limit=PAGE_EVENTS_MAX)
-        for one in page:
+        for one in map(first_of, page):
             if one.metadata_json != b"{}" and (_correlation(one) in roots or _cause(one) in roots):
                 known[one.id_bytes] = one
                 roots.add(str(one.id))

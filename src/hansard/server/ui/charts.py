@@ -33,7 +33,7 @@ async def show_charts(service: Service, request: Request) -> Answer:
     if span and span not in _SPANS_S:
         raise InvalidInput("span", span, f"expected one of {', '.join(_SPANS_S)}")
     request.principal.check_all(Permission.READ)
-    storage = service.storage
+    storage = service.seen
     now_us = time.time_ns() // 1_000
     first = await service.in_thread(looking.event_at, storage, 1)
     start_us = now_us - _SPANS_S[span] * 1_000_000 if span else (first.timestamp_us if first else now_us - 60_000_000)

@@ -35,6 +35,7 @@ class Readership(msgspec.Struct, frozen=True):
 async def show_event(service: Service, request: Request) -> Answer:
     """One event. `id`: its UUID, or its position."""
     event = await _found(service, request)
+    stored = (await service.in_thread(looking.event_at, service.storage, event.position)) or event
     base = f"{request.scheme}://{request.header('host') or 'localhost'}"
     return await page(
         service,
@@ -43,12 +44,13 @@ async def show_event(service: Service, request: Request) -> Answer:
         event=event,
         data=_tree(event.data_json),
         metadata=tree_of(event.metadata),
-        size=len(event.data_json),
-        is_cut=len(event.data_json) > _SHOWN_BYTES,
+        stored=stored,
+        size=len(stored.data_json),
+        is_cut=len(stored.data_json) > _SHOWN_BYTES,
         is_null=event.data_json == b"null",
-        raw=event.data_json[:_SHOWN_BYTES].decode("utf-8", "replace"),
-        curl=f"curl -s {shlex.quote(f'{base}/api/v1/events/{event.id}')}",
-        python=f'import hansard\n\nstore = hansard.open({base!r})\nevent = store.event("{event.id}")',
+        raw=stored.data_json[:_SHOWN_BYTES].decode("utf-8", "replace"),
+        curl=f"curl -s {shlex.quote(f'{base}/api/v1/events/{stored.id}')}",
+        python=f'import hansard\n\nstore = hansard.open({base!r})\nevent = store.event("{stored.id}")',
     )
 
 
@@ -57,7 +59,7 @@ async def show_graph(service: Service, request: Request) -> Answer:
     """What caused an event, what it has caused, and who has handled it."""
     event = await _found(service, request)
     request.principal.check_all(Permission.READ)
-    graph: Graph = await service.in_thread(graph_of, service.storage, event)
+    graph: Graph = await service.in_thread(graph_of, service.seen, event)
     readership = await service.in_thread(lambda: [one for e in graph.events for one in _readership(service, e)])
     by_event: dict[int, list[Readership]] = {}
     for position, one in readership:
@@ -87,10 +89,10 @@ async def _found(service: Service, request: Request) -> RecordedEvent:
     given = request.values["id"]
     event: RecordedEvent | None
     if given.isascii() and given.isdigit() and len(given) < 19:
-        event = await service.in_thread(looking.event_at, service.storage, int(given))
+        event = await service.in_thread(looking.event_at, service.seen, int(given))
     else:
         try:
-            event = await service.store.event(check_event_id("id", given))
+            event = await service.seen_store.event(check_event_id("id", given))
         except InvalidInput as error:
             raise ResourceNotFound(str(error)) from None
     if event is None:

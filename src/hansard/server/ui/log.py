@@ -54,11 +54,11 @@ async def show_log(service: Service, request: Request) -> Answer:
         before, after = min(position + _ROWS // 2, POSITION_MAX), None
     if asked.at:
         time_us = looking.time_us_of(asked.at)
-        position = await service.in_thread(looking.position_at, service.storage, time_us)
+        position = await service.in_thread(looking.position_at, service.seen, time_us)
         before, after = None, max(0, position - 1)
-    found = await service.in_thread(lambda: looking.shown(service.storage, query, before=before, after=after, limit=_ROWS))
+    found = await service.in_thread(lambda: looking.shown(service.seen, query, before=before, after=after, limit=_ROWS))
     types, _ = (
-        await service.in_thread(looking.sampled_types, service.storage) if request.principal.may_all(Permission.READ) else ([], 0)
+        await service.in_thread(looking.sampled_types, service.seen) if request.principal.may_all(Permission.READ) else ([], 0)
     )
     return await page(
         service,
@@ -104,7 +104,7 @@ async def show_streams(service: Service, request: Request) -> Answer:
     else:
         request.principal.check_all(Permission.READ)
     found = await service.in_thread(
-        lambda: service.storage.streams(category=asked.category or None, after=asked.after, limit=_STREAMS + 1)
+        lambda: service.seen.streams(category=asked.category or None, after=asked.after, limit=_STREAMS + 1)
     )
     return await page(service, request, "streams.html", asked=asked, streams=found[:_STREAMS], has_more=len(found) > _STREAMS)
 
@@ -115,8 +115,8 @@ async def show_stream(service: Service, request: Request) -> Answer:
     asked = request.parameters(StreamAsked)
     request.principal.check_stream(Permission.READ, asked.name)
     after_version = number_of("after_version", asked.after_version) or 0
-    info = await service.store.stream(asked.name)
-    reading = service.store.read_stream(asked.name, after_version=after_version, limit=_ROWS)
+    info = await service.seen_store.stream(asked.name)
+    reading = service.seen_store.read_stream(asked.name, after_version=after_version, limit=_ROWS)
     events = [event async for event in reading]
     return await page(
         service,

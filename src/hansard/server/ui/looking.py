@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from hansard.errors import InvalidInput
-from hansard.events import RecordedEvent
+from hansard.events import RecordedEvent, first_of, unfolded
 from hansard.query import Query
 from hansard.storage.port import Storage
 
@@ -33,15 +33,25 @@ def shown(storage: Storage, query: Query, *, before: int | None, after: int | No
     head = storage.head()
     if after is not None:
         found = storage.read(query, after=after, before=None, backwards=False, limit=limit + 1)
-        events = found[:limit][::-1]
+        events = list(unfolded(found[:limit][::-1]))
         return EventsShown(events, after > 0, len(found) > limit, head)
     found = storage.read(query, after=0, before=before, backwards=True, limit=limit + 1)
-    return EventsShown(found[:limit], len(found) > limit, before is not None and before <= head, head)
+    return EventsShown(list(unfolded(found[:limit])), len(found) > limit, before is not None and before <= head, head)
 
 
 def event_at(storage: Storage, position: int) -> RecordedEvent | None:
     found = storage.read(EVERYTHING, after=position - 1, before=position + 1, backwards=False, limit=1) if position > 0 else []
-    return found[0] if found else None
+    return first_of(found[0]) if found else None
+
+
+def last_of(storage: Storage, query: Query) -> RecordedEvent | None:
+    """The last event of a query."""
+    before = None
+    while found := storage.read(query, after=0, before=before, backwards=True, limit=10):
+        if (event := next(unfolded(found), None)) is not None:
+            return event
+        before = found[-1].position
+    return None
 
 
 def position_at(storage: Storage, time_us: int, *, low: int = 1, high: int | None = None) -> int:

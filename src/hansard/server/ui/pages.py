@@ -38,6 +38,7 @@ _NAVIGATION: Final = (
     ("/", "Log"),
     ("/streams", "Streams"),
     ("/charts", "Charts"),
+    ("/catalogue", "Catalogue"),
     ("/projections", "Projections"),
     ("/readers", "Readers"),
     ("/timers", "Timers"),

@@ -1,10 +1,11 @@
 """Time travel: the state of a stream after each of its events, what the event changed, and which event set each field last."""
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Protocol
 
 import msgspec
 from msgspec import Meta
 
+from hansard.deciders.definition import Decider
 from hansard.errors import InvalidInput
 from hansard.events import RecordedEvent
 from hansard.projections.definition import Projection
@@ -56,17 +57,14 @@ async def travel(service: Service, request: Request) -> Answer:
     """Time travel through a stream."""
     asked = request.parameters(TravelAsked)
     request.principal.check_stream(Permission.READ, asked.stream)
-    projection = service.projections.get(asked.by) if asked.by else None
-    if asked.by and projection is None:
-        known = ", ".join(service.projections) or "none; start the server with --app"
-        raise InvalidInput("by", asked.by, f"there is no projection of this name here; known are {known}")
-    info = await service.store.stream(asked.stream)
+    folding = _folding(service, asked.by)
+    info = await service.seen_store.stream(asked.stream)
     version = number_of("version", asked.version)
     version = info.version if version is None else max(0, min(version, info.version))
     if version > _EVENTS_MAX:
         raise InvalidInput("version", version, f"a state is folded from at most {_EVENTS_MAX} events here")
-    events = [event async for event in service.store.read_stream(asked.stream, limit=version)] if version else []
-    travelled = await service.in_thread(after_all, events, projection)
+    events = [event async for event in service.seen_store.read_stream(asked.stream, limit=version)] if version else []
+    travelled = await service.in_thread(after_all, events, folding)
     return await page(
         service,
         request,
@@ -77,24 +75,94 @@ async def travel(service: Service, request: Request) -> Answer:
         travelled=travelled,
         tree=tree_of(travelled.state),
         shown=travelled.fields[:_FIELDS_MAX],
-        projections=sorted(service.projections),
+        foldings=_names(service),
     )
 
 
-def after_all(events: list[RecordedEvent], projection: Projection | None) -> Travelled:
+class Folding(Protocol):
+    """How a state is made of a stream's events, one after the other."""
+
+    def after(self, event: RecordedEvent) -> Any:
+        """The state after one more event, as plain data."""
+
+
+class Merging:
+    """The generic fold: see `merged`."""
+
+    def __init__(self) -> None:
+        self._state: Any = {}
+
+    def after(self, event: RecordedEvent) -> Any:
+        self._state = merged(self._state, event)
+        return self._state
+
+
+class ByProjection:
+    def __init__(self, projection: Projection) -> None:
+        self._projection = projection
+        self._states = fold_all(projection, [])
+        self._state: Any = {}
+
+    def after(self, event: RecordedEvent) -> Any:
+        if self._projection.events.matches(event, event.stream):
+            fold_into(self._projection, self._states, event)
+            self._state = next(iter(self._states.values())) if len(self._states) == 1 else dict(self._states)
+        return self._state
+
+
+class ByDecider:
+    def __init__(self, decider: Decider[Any, Any, Any]) -> None:
+        self._decider = decider
+        self._state = decider.begin()
+
+    def after(self, event: RecordedEvent) -> Any:
+        try:
+            self._state = self._decider.folded(self._state, [event])
+        except Exception as error:
+            reason = f"{self._decider.name} failed at {event.type!r}: {type(error).__name__}: {error}"
+            raise InvalidInput("by", self._decider.name, reason) from error
+        return plain_state(self._state)
+
+
+def _folding(service: Service, name: str) -> Folding:
+    if not name:
+        return Merging()
+    domain = service.domain
+    if name in domain.projections:
+        return ByProjection(domain.projections[name])
+    if name in domain.deciders:
+        return ByDecider(domain.deciders[name])
+    known = ", ".join(_names(service)) or "none; start the server with --app"
+    raise InvalidInput("by", name, f"there is no projection or decider of this name here; known are {known}")
+
+
+def _names(service: Service) -> list[str]:
+    return sorted({*service.domain.projections, *service.domain.deciders})
+
+
+def plain_state(state: Any) -> Any:
+    """A state of any class as JSON values; what cannot be one, as its text."""
+    try:
+        return msgspec.to_builtins(state, enc_hook=_shown, str_keys=True)
+    except (TypeError, ValueError, RecursionError):
+        return repr(state)
+
+
+def _shown(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json")
+    return {name: one for name, one in vars(value).items() if name[:1] != "_"} if hasattr(value, "__dict__") else repr(value)
+
+
+def after_all(events: list[RecordedEvent], folding: Folding) -> Travelled:
     """The state after these events of one stream, with the history of its fields."""
     set_by: dict[str, RecordedEvent] = {}
     before: dict[str, Any] = {}
     now: dict[str, Any] = {}
     state: Any = {}
     looked_at = 0
-    states = {} if projection is None else fold_all(projection, [])
     for event in events:
-        if projection is None:
-            state = merged(state, event)
-        elif projection.events.matches(event, event.stream):
-            fold_into(projection, states, event)
-            state = next(iter(states.values())) if len(states) == 1 else dict(states)
+        state = folding.after(event)
         before, now = now, flat(state)
         looked_at += len(now)
         if looked_at > _FIELDS_LOOKED_AT_MAX:
