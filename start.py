@@ -2,6 +2,7 @@
 
     python3 start.py demo      store this repository's history, read it back, react to it
     python3 start.py test      run all tests
+    python3 start.py shop      open the shop of examples/shop, in a browser
     python3 start.py …         anything else is the command `hansard …`
 
 Makes an environment of its own in .hansard-env, once, and again when pyproject.toml has changed.
@@ -26,6 +27,8 @@ def main() -> int:
         prepare("test")
         return run("-m", "pytest", *(arguments[1:] or ["-q", "-n", "3", "--dist", "worksteal"]))
     prepare("")
+    if arguments[0] == "shop":
+        return run("-m", "shop.web", *arguments[1:], path=HERE / "examples" / "shop")
     if arguments == ["demo"]:
         arguments += ["--repository", str(HERE)]
     return run("-m", "hansard", *arguments)
@@ -47,8 +50,10 @@ def prepare(extra: str) -> None:
     STAMP.write_text("\n".join([wanted, *sorted(extras - {""})]))
 
 
-def run(*arguments: str) -> int:
+def run(*arguments: str, path: Path | None = None) -> int:
     environment = {**os.environ, "HANSARD_PROGRAM": f"python3 {sys.argv[0]}"}
+    if path is not None:
+        environment["PYTHONPATH"] = str(path)
     folder = HERE if arguments[1] == "pytest" else None
     return subprocess.run([str(PYTHON), *arguments], cwd=folder, env=environment, check=False).returncode
 

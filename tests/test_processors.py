@@ -551,6 +551,18 @@ def test_a_statement_that_takes_too_long_is_interrupted(db: Store) -> None:
         assert store.add("a-1", "second").position == 2
 
 
+def test_a_member_waits_for_what_another_member_does(store: Store) -> None:
+    """Of two programs that run the same processors, one would wait for ever."""
+    done: list[int] = []
+    processor = Processor("p", lambda event: done.append(event.position))
+    with store.run(processor) as first, store.run(processor) as second:
+        for number in range(20):
+            store.add(f"a-{number}", "happened")
+        first.wait_until_caught_up(20)
+        second.wait_until_caught_up(20)
+        assert sorted(done) == list(range(1, 21))
+
+
 def test_an_async_handler_that_hangs_is_cancelled(store: Store) -> None:
     """An async handler would wait for ever for an answer that does not come."""
     cancelled: list[int] = []

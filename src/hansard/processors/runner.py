@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol, Self
 from hansard.errors import HandlerTimedOut, HansardError, InvalidInput, ProcessorStopped, StoreClosed, StoreForked, WaitTimedOut
 from hansard.limits import LEASE_S, PAGE_DOCUMENTS_MAX, RUNNER_THREADS_MAX
 from hansard.processors.calls import Calls
+from hansard.processors.control import ReaderControl
 from hansard.processors.documents import ORDERS, OrderDocument, decoded
 from hansard.processors.handling import Work
 from hansard.processors.keeper import Keeper
@@ -258,7 +259,10 @@ class Running:
         return entry.reader.position if entry is not None else 0
 
     def wait_for(self, name: str, position: int, timeout_s: float = 10.0) -> None:
-        """Until a reader that runs here has done everything up to a position. Raises WaitTimedOut or ProcessorStopped."""
+        """Until a reader that runs here has done everything up to a position, alone or with other members.
+
+        Raises WaitTimedOut or ProcessorStopped.
+        """
         if name not in self._entries:
             raise InvalidInput("name", name, f"runs here are {', '.join(self._entries) or 'none'}")
         deadline = time.monotonic() + timeout_s
@@ -269,7 +273,17 @@ class Running:
                 left = deadline - time.monotonic()
                 if left <= 0:
                     raise WaitTimedOut(name, position, self.position(name), timeout_s)
-                self._progress.wait(left)
+                self._progress.wait(min(left, _LOOK_S))
+                if self.position(name) == 0 and self._is_done_elsewhere(name, position):
+                    return
+
+    def _is_done_elsewhere(self, name: str, position: int) -> bool:
+        """Whether other members, who have shares of it, have come so far."""
+        try:
+            ReaderControl(self._storage, name).wait_for(position, 0.0)
+        except (InvalidInput, WaitTimedOut):
+            return False
+        return True
 
     def wait_until_caught_up(self, timeout_s: float = 60.0) -> None:
         """Until every reader that runs here has come to the head as it is now."""

@@ -64,10 +64,14 @@ class FrozenStore(Store):
         return Timers(self._storage, self.clock.now_us)
 
     def catch_up(self, *definitions: Definition, timeout_s: float | None = None) -> None:
+        """See `Store.catch_up`; here also until what the handlers themselves have stored is handled."""
         calls, sources = Calls(self._tell), sources_of(definitions)
         crew = Crew(self._storage, self._tail, sources, calls=calls, clock_us=self.clock.now_us)
         try:
-            crew.run_until_caught_up(None if timeout_s is None else check_timeout(timeout_s))
+            head = -1
+            while head != self.head():
+                head = self.head()
+                crew.run_until_caught_up(None if timeout_s is None else check_timeout(timeout_s))
         finally:
             crew.leave()
 

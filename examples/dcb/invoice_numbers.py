@@ -1,0 +1,48 @@
+"""Invoices are numbered 1, 2, 3 … in each year, without a gap and without a number that comes twice, as tax offices want it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import hansard
+from hansard import Query, View
+
+
+@hansard.event("invoice-issued", tags=["year:{year}", "order:{order}"])
+@dataclass(frozen=True)
+class InvoiceIssued:
+    year: int
+    number: int
+    order: str
+
+
+class InvoicedBefore(Exception):
+    pass
+
+
+def last_number(year: int) -> View:
+    return View(Query(types={InvoiceIssued}, tags={f"year:{year}"}), 0, lambda last, event: event.number)
+
+
+def invoice_of(order: str) -> View:
+    return View(Query(types={InvoiceIssued}, tags={f"order:{order}"}), None, lambda known, event: event)
+
+
+def issue(store: hansard.Store, year: int, order: str) -> InvoiceIssued:
+    """The number is decided together with the event that uses it: a program that dies in between leaves no gap."""
+
+    def decide(command: None, state: Any) -> list[InvoiceIssued]:
+        if state.known is not None:
+            raise InvoicedBefore(f"order {order} has invoice {state.known.year}-{state.known.number}")
+        return [InvoiceIssued(year, state.last + 1, order)]
+
+    views = {"last": last_number(year), "known": invoice_of(order)}
+    done = store.execute(decide, views, None, attempts=100)
+    invoice: InvoiceIssued = done.events[0].value
+    return invoice
+
+
+EVENTS = [InvoiceIssued]
+
+if __name__ == "__main__":
+    with hansard.open(":memory:", types=EVENTS) as store:
+        print(issue(store, 2026, "order-1"), issue(store, 2026, "order-2"))
