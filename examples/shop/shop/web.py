@@ -17,7 +17,8 @@ from shop.stock import received
 PRICES = {"pen": Decimal("2.50"), "cup": Decimal("8.00"), "book": Decimal("19.90")}
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Shop</title><style>body{{font:16px system-ui;max-width:50rem;margin:2rem auto;padding:0 1rem}}
-td,th{{text-align:left;padding:.3rem 1rem .3rem 0}} .error{{color:#a00}}</style><h1>Shop</h1>{message}<h2>Buy</h2><form method="post" action="/place">
+td,th{{text-align:left;padding:.3rem 1rem .3rem 0}} .error{{color:#a00}}</style>
+<h1>Shop</h1>{message}<h2>Buy</h2><form method="post" action="/place">
 <label>Name <input name="customer" required></label> {items} <button>Order</button></form>
 <h2>Orders</h2><table><tr><th>Order<th>Customer<th>Items<th>Total<th>State<th></tr>{orders}</table></html>"""
 
