@@ -184,6 +184,23 @@ def test_import_reports_bad_records_and_goes_on(tmp_path: Path) -> None:
         ]
 
 
+def test_a_store_of_the_library_eventsourcing_comes_over(tmp_path: Path) -> None:
+    """Whoever moves would have to write a program for it."""
+    connection: Any = sqlite3.connect(tmp_path / "bank.db")
+    connection.execute(
+        "CREATE TABLE stored_events (originator_id TEXT, originator_version INTEGER, topic TEXT, state BLOB, "
+        "PRIMARY KEY (originator_id, originator_version))"
+    )
+    connection.execute("INSERT INTO stored_events VALUES (?, 1, 'bank:Opened', ?)", (uuid4().hex, b"{}"))
+    connection.commit()
+    connection.close()
+    for stored in (1, 0):
+        (report,) = lines(run("import", "eventsourcing", str(tmp_path / "bank.db"), str(tmp_path / "shop.db")))
+        assert report["stored"] == stored
+    ran = subprocess.run([*COMMAND, "import", "eventsourcing", "bank.db"], capture_output=True, cwd=tmp_path)
+    assert (ran.returncode, (tmp_path / "bank.hansard.db").exists()) == (0, True)
+
+
 def test_check_finds_damage_and_ends_with_9(place: str) -> None:
     """A script could not tell a damaged store from a whole one."""
     with hansard.open(place) as store:

@@ -55,6 +55,7 @@ FLOORS = [
     {"aio"},
     {"domain"},
     {"interchange", "schema", "testing"},
+    {"interop"},
     {"server"},
     {"cli"},
 ]
@@ -68,6 +69,10 @@ FORBIDDEN = {
         {"storage.memory", "storage.sqlite", "storage.postgres", "storage.remote", "cli", "interchange", "testing"},
         "serve the port: storage/port.py and opening.py are all that a server knows of engines",
     ),
+    "interop": (
+        {"storage.memory", "storage.sqlite", "storage.postgres", "storage.remote", "cli", "server", "testing"},
+        "stand on the face and the port: storage/port.py and opening.py are all that an adapter knows of engines",
+    ),
     "storage.sqlite": ({"storage.memory", "storage.postgres", "storage.remote"}, _ENGINES),
     "storage.memory": ({"storage.sqlite", "storage.postgres", "storage.remote"}, _ENGINES),
     "storage.postgres": ({"storage.memory", "storage.sqlite", "storage.remote"}, _ENGINES),
@@ -76,8 +81,10 @@ FORBIDDEN = {
 FOREIGN = {
     "click": ("cli",),
     "rich": ("cli",),
-    "sqlite3": ("storage.sqlite",),
-    "psycopg": ("storage.postgres",),
+    "sqlite3": ("storage.sqlite", "interchange.eventsourcing_store.databases", "interop.sqlalchemy"),
+    "psycopg": ("storage.postgres", "interchange.eventsourcing_store.databases"),
+    "sqlalchemy": ("interop.sqlalchemy",),
+    "eventsourcing": ("interop.eventsourcing",),
     "psycopg_pool": ("storage.postgres",),
     "uvicorn": ("server.serving",),
     "uvloop": ("server.serving",),

@@ -30,14 +30,15 @@ from hansard.projections.definition import Projection, check_projection
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
-from hansard.storage.port import Capability, Storage
+from hansard.storage.port import Capability, ResultT, Storage
 from hansard.storage.typed import typed
-from hansard.store import EVERYTHING, Definition, Types, checked_path
+from hansard.store import EVERYTHING, Definition, Types, checked_path, with_recorded
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.async_drivers import AsyncSubscription, Live
 from hansard.subscriptions.drivers import Callback, checked_callbacks
 from hansard.subscriptions.tail import Tail
 from hansard.timers import Timers
+from hansard.transactions import Transaction
 
 if TYPE_CHECKING:
     from hansard.deciders.aggregates import Aggregate
@@ -185,8 +186,19 @@ class AsyncStore:
 
     def _recorded(self, append: Append, appended: Appended) -> list[RecordedEvent]:
         """See `Store._recorded`."""
-        events = recorded_events(append, appended)
+        return self._seen(recorded_events(append, appended))
+
+    def _seen(self, events: list[RecordedEvent]) -> list[RecordedEvent]:
         return events if self._types is None else self._types.read_own(events)
+
+    async def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        """See `Store.transact`. `work` is no coroutine: it runs in a thread."""
+        done: tuple[ResultT, list[RecordedEvent]]
+        done = await self._in_waiting_thread(self._storage.transact, with_recorded(work))
+        result, recorded = done
+        if self._handlers and recorded:
+            await call_handlers_async(self._handlers, self._seen(recorded), recorded)
+        return result
 
     # Deciding
 

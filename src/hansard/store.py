@@ -20,12 +20,13 @@ from hansard.projections.definition import Projection, check_projection
 from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
-from hansard.storage.port import Capability, Storage
+from hansard.storage.port import Capability, ResultT, Storage, StorageTransaction
 from hansard.storage.typed import typed
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.drivers import Callback, Subscription, checked_callbacks
 from hansard.subscriptions.tail import Tail
 from hansard.timers import Timers
+from hansard.transactions import Transaction
 
 if TYPE_CHECKING:
     from hansard.deciders.aggregates import Aggregate
@@ -207,8 +208,29 @@ class Store:
 
     def _recorded(self, append: Append, appended: Appended) -> list[RecordedEvent]:
         """The events of a first append, as handlers see them."""
-        events = recorded_events(append, appended)
+        return self._seen(recorded_events(append, appended))
+
+    def _seen(self, events: list[RecordedEvent]) -> list[RecordedEvent]:
         return events if self._types is None else self._types.read_own(events)
+
+    def transact(self, work: Callable[[Transaction], ResultT]) -> ResultT:
+        """Call `work` in one write transaction, commit durably, and return what it returned: appends, timers, documents, and SQL
+        on your own tables in the same file or database happen together, or not at all.
+
+        What it raises comes out, and nothing of it happens. It may be called again after a lost connection: it must have no
+        effects but those through its transaction.
+
+        >>> store = open(":memory:")
+        >>> def transfer(transaction):
+        ...     _ = transaction.add("account-1", "withdrawn", 5)
+        ...     return transaction.add("account-2", "deposited", 5).last_position
+        >>> store.transact(transfer)
+        2
+        """
+        result, recorded = self._storage.transact(with_recorded(work))
+        if self._handlers and recorded:
+            call_handlers(self._handlers, self._seen(recorded), recorded)
+        return result
 
     # Deciding
 
@@ -666,3 +688,15 @@ def checked_path(field: str, path: object) -> str:
     if not isinstance(path, str | os.PathLike):
         raise InvalidType(field, path, "expected a path")
     return os.fsdecode(path)
+
+
+def with_recorded(work: Callable[[Transaction], ResultT]) -> Callable[[StorageTransaction], tuple[ResultT, list[RecordedEvent]]]:
+    """The work on a user's transaction, and what it has stored."""
+    if not callable(work):
+        raise InvalidType("work", work, "expected a function of one argument, the transaction")
+
+    def run(transaction: StorageTransaction) -> tuple[ResultT, list[RecordedEvent]]:
+        given = Transaction(transaction)
+        return work(given), given.recorded
+
+    return run

@@ -11,10 +11,12 @@ import click
 from hansard.cli.options import query_of, query_options, store_argument
 from hansard.cli.output import format_options, print_json, progress_bar, wants_json
 from hansard.errors import InvalidInput
+from hansard.interchange.eventsourcing_store import import_store
 from hansard.interchange.exporting import export_log
 from hansard.interchange.formats import FORMATS
 from hansard.interchange.importing import ImportReport, import_log
 from hansard.interchange.mapping import Mapping
+from hansard.names import shown_place
 from hansard.store import Store, open
 
 SOME_REJECTED = 8
@@ -53,7 +55,18 @@ def mapping_options(command: CommandT) -> CommandT:
     return with_mapping  # type: ignore[return-value]
 
 
-@click.command("import")
+class _Imports(click.Group):
+    """`import STORE LOG`; in place of STORE, a word names a kind of source that has a command of its own."""
+
+    def parse_args(self, context: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(context, args if args and args[0] in self.commands else [_LOGS, *args])
+
+
+_LOGS = ""
+import_ = _Imports("import", help="Store the events of other systems.", short_help="Store the events of a file.")
+
+
+@import_.command(_LOGS)
 @store_argument
 @click.argument("log")
 @mapping_options
@@ -61,7 +74,7 @@ def mapping_options(command: CommandT) -> CommandT:
 @click.option("--rejects", help="Where bad records go; LOG's name with .rejects.jsonl in this folder if not given.")
 @click.option("--batch", "batch_events", default=1_000, show_default=True, help="Events in one append.")
 @format_options
-def import_(
+def import_logs(
     place: str,
     log: str,
     mapping: Mapping,
@@ -75,6 +88,7 @@ def import_(
 
     A template is text with {field}s; alternatives are joined by "|": '{repository.full_name}|{organization.login}|(none)'.
     Stopped and run again, it stores nothing twice. Bad records are reported, go to the rejects file, and end it with code 8.
+    A store of the library eventsourcing: see `hansard import eventsourcing --help`.
 
     \b
     hansard import loans.db bpic2012.xes.gz --stream 'case-{concept:name}' --type '{concept:name}'
@@ -97,6 +111,36 @@ def import_(
     if report.rejected:
         click.echo(f"hansard: {report.rejected:,} records were rejected; see {report.rejects_path}", err=True)
         sys.exit(SOME_REJECTED)
+
+
+@import_.command("eventsourcing")
+@click.argument("source", metavar="FILE")
+@click.argument("place", metavar="[STORE]", required=False)
+@click.option("--application", help="Whose events these are. A SQLite file does not say; in PostgreSQL it chooses.")
+@format_options
+def import_eventsourcing(source: str, place: str | None, application: str | None, as_json: bool | None) -> None:
+    """Bring over a store that the library eventsourcing, version 9, has written: a SQLite FILE, or postgresql://….
+
+    STORE is FILE's name with .hansard.db in this folder if not given. Stopped and run again, it goes on where it was.
+
+    \b
+    hansard import eventsourcing bank.db shop.db --application BankAccounts
+    """
+    if place is None:
+        place = f"{Path(shown_place(source).partition('?')[0]).stem}.hansard.db"
+    start = time.monotonic()
+    with open(place) as store, progress_bar() as bar:
+        task = bar.add_task(Path(shown_place(source)).name, total=None, events=0, rate=0.0)
+
+        def progress(stored: int) -> None:
+            bar.update(task, events=stored, rate=stored / max(time.monotonic() - start, 1e-9))
+
+        stored = import_store(source, store, application=application, progress=progress)
+    seconds = time.monotonic() - start
+    if wants_json(as_json):
+        print_json({"source": shown_place(source), "store": shown_place(place), "stored": stored, "seconds": seconds})
+    else:
+        click.echo(f"{shown_place(place)}: {stored:,} events stored in {seconds:.1f} s")
 
 
 def import_with_bar(
