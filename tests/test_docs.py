@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PAGES = ["README.md", "docs/reacting.md"]
+PAGES = ["README.md", "docs/reacting.md", "docs/modelling.md", "docs/testing.md", "docs/frameworks.md"]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -6,8 +6,6 @@ from typing import Any
 import hansard
 from hansard import Query, View
 
-COURSES_MAX = 5
-
 
 @hansard.event("course-defined", tags=["course:{course}"])
 @dataclass(frozen=True)
@@ -35,14 +33,17 @@ def free_places(course: str) -> View:
 
 
 def courses_of(student: str) -> View:
-    return View(Query(tags={f"student:{student}"}), frozenset(), lambda courses, event: courses | {event.course})
+    def after(courses: frozenset[str], event: StudentSubscribed) -> frozenset[str]:
+        return courses | {event.course}
+
+    return View(Query(tags={f"student:{student}"}), frozenset[str](), after)
 
 
 def subscribe(store: hansard.Store, course: str, student: str) -> None:
     def decide(command: None, state: Any) -> list[StudentSubscribed]:
         if state.free < 1:
             raise NotPossible(f"course {course} is full")
-        if course in state.courses or len(state.courses) >= COURSES_MAX:
+        if course in state.courses or len(state.courses) >= 5:
             raise NotPossible(f"student {student} takes {', '.join(sorted(state.courses))} already")
         return [StudentSubscribed(course, student)]
 

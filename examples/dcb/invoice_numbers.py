@@ -20,11 +20,17 @@ class InvoicedBefore(Exception):
 
 
 def last_number(year: int) -> View:
-    return View(Query(types={InvoiceIssued}, tags={f"year:{year}"}), 0, lambda last, event: event.number)
+    def after(last: int, event: InvoiceIssued) -> int:
+        return event.number
+
+    return View(Query(types={InvoiceIssued}, tags={f"year:{year}"}), 0, after)
 
 
 def invoice_of(order: str) -> View:
-    return View(Query(types={InvoiceIssued}, tags={f"order:{order}"}), None, lambda known, event: event)
+    def after(known: InvoiceIssued | None, event: InvoiceIssued) -> InvoiceIssued:
+        return event
+
+    return View(Query(types={InvoiceIssued}, tags={f"order:{order}"}), None, after)
 
 
 def issue(store: hansard.Store, year: int, order: str) -> InvoiceIssued:

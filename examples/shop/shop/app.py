@@ -1,6 +1,6 @@
 """All of the shop together: what a store is opened with, and what runs on it."""
 
-from hansard import EventTypes
+from hansard import EventTypes, Processor, Projection
 from shop import events
 from shop.lists import OrderList, StockList
 from shop.orders import orders
@@ -8,5 +8,5 @@ from shop.payment import payments, reservations
 
 types = EventTypes(*events.ALL)
 order_list, stock_list = OrderList(), StockList()
-reactions = [order_list, stock_list, reservations, payments]
+reactions: list[Processor | Projection] = [order_list, stock_list, reservations, payments]
 all = [types, orders, *reactions]  # for: hansard run, serve, ui, schema --app shop.app:all

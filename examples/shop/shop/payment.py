@@ -35,7 +35,8 @@ def next_steps(counts: dict[str, int], event: Any) -> list[Any]:
             return [CancelTimer(f"payment of {order}")]
         case PaymentOverdue() | OrderCancelled():
             return [CancelTimer(f"payment of {order}"), StreamAppend(f"stock-{order}", [StockReleased(order, counts)])]
-    return []
+        case _:
+            return []
 
 
 payments = ProcessManager(

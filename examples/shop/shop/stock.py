@@ -21,7 +21,8 @@ def count_after(item: str, count: int, event: Any) -> int:
             return count - event.counts.get(item, 0)
         case StockReleased():
             return count + event.counts.get(item, 0)
-    return count
+        case _:
+            return count
 
 
 def reserve(transaction: Transaction, placed: OrderPlaced) -> str | None:

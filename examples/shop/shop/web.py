@@ -75,7 +75,7 @@ class Front(BaseHTTPRequestHandler):
         pay = f'<form method="post" action="/pay">{field}<button name="amount" value="{row["total"]}">Pay</button></form>'
         return f'<tr><td>{order}{cells}<td>{pay}<form method="post" action="/cancel">{field}<button>Cancel</button></form></tr>'
 
-    def log_message(self, *arguments: Any) -> None:
+    def log_message(self, format: str, *args: Any) -> None:
         """The log of the shop is its store."""
 
 

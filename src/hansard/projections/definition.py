@@ -71,7 +71,7 @@ class Projection:
     initial: Any = None
     query: Query | None = None
     into: Place = Documents()  # holds nothing, so that all may share it
-    key: str | KeysOf | None = None
+    key: Any = None
     switches_by_itself: bool = True
 
     def __init__(
