@@ -585,6 +585,23 @@ def test_a_changed_evolve_drops_old_snapshots(memory: hansard.Store) -> None:
     assert memory.load(one, "account-1").state == Balance(Decimal(8), 4)
 
 
+def test_a_changed_upcaster_drops_old_snapshots(tmp_path: Path) -> None:
+    """The state would be folded half from old shapes and half from new ones."""
+    one = account(snapshots=Snapshots(every=2))
+    for factor in (1, 10):
+        types = hansard.EventTypes(*EVENTS)
+        upcast: Any = types.upcast("paid-in", 1, to="deposited")
+        if factor == 1:
+            upcast(lambda data: {"account": "1", "amount": data["sum"]})
+        else:
+            upcast(lambda data: {"account": "1", "amount": 10 * data["sum"]})
+        with hansard.open(tmp_path / "log.db", types=types) as store:
+            if factor == 1:
+                store.append("account-1", [Event("paid-in", {"sum": 3}), Event("paid-in", {"sum": 4})])
+            assert store.load(one, "account-1").state.amount == 7 * factor
+            assert store.load(one, "account-1").state.amount == 7 * factor
+
+
 def test_a_copied_log_does_not_take_another_logs_snapshots(tmp_path: Path) -> None:
     """A log that was rewritten would keep states of the old one."""
     one = account(snapshots=Snapshots(every=2))

@@ -8,7 +8,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "hansard"
 
 FLOORS = [
-    {"errors", "limits", "outcomes"},
+    {"errors", "fingerprints", "limits", "outcomes"},
     {"names", "serialization"},
     {"streams"},
     {"events"},

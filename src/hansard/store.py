@@ -274,7 +274,7 @@ class Store:
         - `decider`: a Decider, an Aggregate class, or (where the target is views) a function of command and state.
         - `target`: a stream's name; or a query; or views by name, whose states `decide` gets as `state.name`.
         - `stream`: where the events of a query or of views go (None: to no stream).
-        - `command_id`: a command of the same id is done once, however often it is sent.
+        - `command_id`: a command of the same id is done once, however often it is sent; one that led to nothing is decided anew.
         - `metadata`: of every event, such as {"correlation_id": ...}.
         - `attempts`: how often to decide anew when others were faster. Then WrongExpectedVersion or AppendConditionFailed.
 

@@ -4,9 +4,10 @@ import copy
 from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar
 
-from hansard.deciders.definition import Decider, Snapshots, fingerprint_of
+from hansard.deciders.definition import Decider, Snapshots
 from hansard.errors import InvalidInput, InvalidType
 from hansard.events import Event, RecordedEvent
+from hansard.fingerprints import fingerprint_of
 from hansard.names import check_type, definition_on
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])

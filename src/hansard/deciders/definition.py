@@ -2,14 +2,14 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from types import CodeType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any, Generic, NamedTuple, TypeVar
-from zlib import crc32
 
 from hansard.appends import Appended
 from hansard.errors import InvalidInput, InvalidType
 from hansard.event_types.definition import check_event_class
 from hansard.events import Event, RecordedEvent
+from hansard.fingerprints import fingerprint_of
 from hansard.limits import PROJECTION_NAME_CHARS_MAX
 from hansard.names import check_name, definition_on
 from hansard.query import Query, check_query
@@ -199,18 +199,3 @@ def _checked_snapshots(snapshots: Snapshots | None) -> Snapshots | None:
     if snapshots.after_s is not None and not snapshots.after_s > 0:
         raise InvalidInput("snapshots.after_s", snapshots.after_s, "expected more than 0 seconds")
     return snapshots
-
-
-def fingerprint_of(*functions: Any) -> int:
-    """What functions do, as far as their own code says it; of other values, the class."""
-    return crc32(repr([_code_of(function) for function in functions]).encode())
-
-
-def _code_of(function: Any) -> Any:
-    code = getattr(getattr(function, "__func__", function), "__code__", None)
-    return _facts(code) if isinstance(code, CodeType) else type(function).__qualname__
-
-
-def _facts(code: CodeType) -> Any:
-    constants = [_facts(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
-    return code.co_code, code.co_names, constants

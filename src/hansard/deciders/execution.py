@@ -47,7 +47,7 @@ class Execution:
     def __init__(self, storage: Storage, types: EventTypes | None) -> None:
         self._storage = storage
         self._types = types
-        self.snapshots = SnapshotWriter(storage)
+        self.snapshots = SnapshotWriter(storage, types)
 
     def load(self, decider: Any, target: Target) -> Loaded[Any]:
         """See `Store.load`."""

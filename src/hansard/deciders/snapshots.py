@@ -18,6 +18,7 @@ import msgspec
 from hansard.deciders.definition import Decider
 from hansard.errors import HansardError, InvalidType
 from hansard.event_types.codecs import codec_of
+from hansard.event_types.registry import EventTypes
 from hansard.limits import SNAPSHOTS_WAITING_MAX
 from hansard.query import Query
 from hansard.storage.port import Storage, StorageTransaction
@@ -56,10 +57,11 @@ _decode = msgspec.json.Decoder(_Document).decode
 
 
 class SnapshotBook:
-    """The snapshots of one decider."""
+    """The snapshots of one decider. `types`: those of its store, which say what it has folded."""
 
-    def __init__(self, decider: Decider[Any, Any, Any]) -> None:
+    def __init__(self, decider: Decider[Any, Any, Any], types: EventTypes | None) -> None:
         self._decider = decider
+        self._types = types
         self.collection = f"snapshot/{decider.name}"
         self.is_off = False
         kind = decider.state or type(decider.begin())
@@ -77,12 +79,16 @@ class SnapshotBook:
             document = _decode(text)
             if document.crc != document.expected_crc:
                 raise ValueError("its checksum does not fit")
-            if (document.fingerprint, document.version) != (self._decider.fingerprint, self._decider.version):
+            if (document.fingerprint, document.version) != (self._fingerprint, self._decider.version):
                 return None
             return Snapshot(self._state_of(bytes(document.state)), document.at, bytes.fromhex(document.event), document.taken_s)
         except (ValueError, TypeError, RecursionError) as error:
             log.warning("snapshot of %s under %r is dropped: %s", self._decider.name, key, error)
             return None
+
+    @property
+    def _fingerprint(self) -> int:
+        return self._decider.fingerprint ^ (0 if self._types is None else self._types.fingerprint)
 
     def text(self, snapshot: Snapshot) -> bytes | None:
         """The document; None where the state does not come back equal."""
@@ -96,7 +102,7 @@ class SnapshotBook:
             return None
         decider = self._decider
         at, id = snapshot.at, snapshot.event_id.hex()
-        document = _Document(decider.fingerprint, decider.version, at, id, snapshot.taken_s, msgspec.Raw(state))
+        document = _Document(self._fingerprint, decider.version, at, id, snapshot.taken_s, msgspec.Raw(state))
         document.crc = document.expected_crc
         return _encode(document)
 
@@ -120,8 +126,9 @@ def key_of(target: str | Query) -> str:
 class SnapshotWriter:
     """Of one store. Writes snapshots in the background, by one thread that runs only while there is something to write."""
 
-    def __init__(self, storage: Storage) -> None:
+    def __init__(self, storage: Storage, types: EventTypes | None) -> None:
         self._storage = storage
+        self._types = types
         self._books: WeakKeyDictionary[Decider[Any, Any, Any], SnapshotBook] = WeakKeyDictionary()
         self._waiting: queue.SimpleQueue[tuple[str, str, bytes]] = queue.SimpleQueue()
         self._lock = threading.Lock()
@@ -131,7 +138,7 @@ class SnapshotWriter:
     def book_of(self, decider: Decider[Any, Any, Any]) -> SnapshotBook:
         known = self._books.get(decider)
         if known is None:
-            known = self._books[decider] = SnapshotBook(decider)
+            known = self._books[decider] = SnapshotBook(decider, self._types)
         return known
 
     def put(self, book: SnapshotBook, key: str, text: bytes) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import Any, TypeVar
 from uuid import uuid5
+from zlib import crc32
 
 import msgspec
 
@@ -12,6 +13,7 @@ from hansard.event_types.codecs import Codec
 from hansard.event_types.definition import EventDefinition, check_event_class, check_schema_version
 from hansard.event_types.upcasting import Chains, Shape, Upcaster
 from hansard.events import SCHEMA_VERSION, Event, RecordedEvent, ReplacedEvent, unfolded
+from hansard.fingerprints import fingerprint_of
 from hansard.limits import DATA_BYTES_MAX
 from hansard.names import check_name, check_type, definition_on
 from hansard.query import AppendCondition, Query, QueryItem
@@ -66,6 +68,7 @@ class EventTypes:
         self._downcasters: dict[Shape, Upcaster] = {}
         self._writes: dict[str, int] = {}
         self._widened: dict[Query, Query] = {}
+        self._fingerprint: int | None = None
         for one in classes:
             for kind in _classes_of(one):
                 self.add(kind)
@@ -83,8 +86,12 @@ class EventTypes:
         for name in (definition.name, *definition.aliases):
             if self._names.setdefault(name, definition.name) != definition.name:
                 raise InvalidInput("aliases", name, f"{self._names[name]!r} has this name already")
-        self._widened.clear()
+        self._changed()
         return kind
+
+    def _changed(self) -> None:
+        self._widened.clear()
+        self._fingerprint = None
 
     def __iter__(self) -> Iterator[EventType]:
         return iter(self._by_name.values())
@@ -123,7 +130,7 @@ class EventTypes:
                 targets = [self._shape(one) for one in to] if is_choice else [self._shape(to)]  # type: ignore[union-attr, arg-type]
             self._chains.add(shape, targets, function, is_choice=is_choice)
             self._old.add(shape[0])
-            self._widened.clear()
+            self._changed()
             return function
 
         return register
@@ -171,6 +178,15 @@ class EventTypes:
     @property
     def chains(self) -> Chains:
         return self._chains
+
+    @property
+    def fingerprint(self) -> int:
+        """A number that changes with the classes' versions, and with what upcasters do: see fingerprints.py."""
+        if self._fingerprint is None:
+            shapes = sorted((one.name, one.version) for one in self)
+            steps = [(shape, fingerprint_of(self._chains.function(shape))) for shape in sorted(self._chains.shapes)]
+            self._fingerprint = crc32(repr((shapes, steps)).encode())
+        return self._fingerprint
 
     # What the store does with them
 

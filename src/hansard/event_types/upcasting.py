@@ -68,6 +68,9 @@ class Chains:
         """The shapes that its upcaster may lead to."""
         return self._steps[shape].to
 
+    def function(self, shape: Shape) -> Upcaster:
+        return self._steps[shape].function
+
     def ends(self, shape: Shape) -> set[Shape]:
         """The shapes that its chain may end at."""
         step = self._steps.get(shape)
