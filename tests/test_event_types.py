@@ -292,7 +292,7 @@ def test_a_value_that_json_cannot_keep_is_refused() -> None:
     class Measured:
         x: float = field(default=float("nan"))
 
-    with hansard.open(":memory:") as store, pytest.raises(InvalidInput, match="NaN"):
+    with hansard.open(":memory:") as store, pytest.raises(InvalidInput, match=r"NaN|null"):
         store.append("a-1", Measured())
 
 
@@ -304,7 +304,7 @@ def test_reads_give_present_shapes(old_place: str) -> None:
     with filled(old_place, changed_types()) as store:
         assert seen(store.read()) == NEW
         assert seen(store.all("c-1")) == NEW
-        assert seen(store.read(backwards=True)) == [one for position in (6, 5, 4, 3, 1) for one in NEW if one[0] == position]
+        assert seen(store.read(backwards=True)) == NEW[::-1]
         assert [event.value for event in store.read(Query(types={Renamed}))] == [Renamed("Jo"), Renamed("Jon"), Renamed("Joe")]
         assert seen(store.read(Query(types={"customer-changed", "noise"}))) == []
         assert seen(store.read(Query(types={"moved"}), after=1, before=6)) == [NEW[4]]
@@ -515,7 +515,7 @@ def test_what_does_not_fit_is_told_with_its_place_and_stays_readable() -> None:
         store.add("o-1", "order-placed", {"order_id": "a"})
         store.add("o-1", "order-placed", {"order_id": "a"}, metadata={"schema_version": 3})
         old, newer = store.all("o-1")
-        message = "'order-placed' version 1 at position 1: OrderPlaced: .*`amount`.*; register an upcaster from version 1"
+        message = "'order-placed' version 1 at position 1: OrderPlaced has version 2; register an upcaster from version 1"
         with pytest.raises(EventNotDecodable, match=message) as caught:
             _ = old.value
         assert (caught.value.type, caught.value.version, caught.value.position) == ("order-placed", 1, 1)
@@ -523,8 +523,11 @@ def test_what_does_not_fit_is_told_with_its_place_and_stays_readable() -> None:
             _ = newer.value
         assert old.data == newer.data == {"order_id": "a"}
         types.upcast("order-placed", 1)(lambda data: data["missing"])
+        unreadable, newer = store.all("o-1")
         with pytest.raises(EventNotDecodable, match="at position 1: its upcaster raised KeyError: 'missing'"):
-            store.all("o-1")
+            _ = unreadable.data
+        assert (unreadable.data_json, newer.data) == (old.data_json, {"order_id": "a"}), "it stops nobody else"
+        assert [event.position for event in store.read(Query(types={OrderPlaced}))] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -538,7 +541,7 @@ def test_a_choice_that_is_none_is_refused(result: Any, message: str) -> None:
     with hansard.open(":memory:", types=types) as store:
         store.add("x-1", "a")
         with pytest.raises(EventNotDecodable, match=message):
-            store.all("x-1")
+            _ = store.all("x-1")[0].value
 
 
 def test_new_programs_write_what_old_ones_read(tmp_path: Path) -> None:

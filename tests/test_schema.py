@@ -6,7 +6,7 @@ import sys
 from dataclasses import dataclass, field, make_dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pydantic
@@ -16,7 +16,8 @@ from referencing import Registry
 
 import hansard
 from hansard import Event, EventTypes, InvalidInput
-from hansard.schema.comparing import Kind, changes
+from hansard.schema.comparing import changes
+from hansard.schema.differences import Kind
 from hansard.schema.sampling import sampled
 from hansard.schema.shapes import asyncapi_of, json_schema_of, lock_of, read_lock, text_of
 
@@ -65,6 +66,18 @@ FIELDS: list[tuple[list[Any], list[Any], Kind | None, str]] = [
     ([("a", AddressWithZip)], [("a", Address)], OK, "a.zip is gone"),
     ([("a", list[Address])], [("a", list[AddressWithZip])], UPCAST, "a[].zip is new and required"),
     ([("a", Decimal)], [("a", str)], OK, "a was string (format decimal), is string"),
+    (
+        [("a", Address | None)],
+        [("a", AddressWithZip | None)],
+        UPCAST,
+        "a was Address (city) or null, is AddressWithZip (city, zip)",
+    ),
+    ([("a", AddressWithZip | None)], [("a", Address | None)], OK, "a was AddressWithZip"),
+    ([("a", dict[str, Address])], [("a", dict[str, AddressWithZip])], UPCAST, "a was object of Address (city), is object of"),
+    ([("a", tuple[int, str])], [("a", tuple[str, str])], UPCAST, "a was list [integer, string], is list [string, string]"),
+    ([("a", tuple[int, int])], [("a", tuple[int, int, int])], UPCAST, "a was list [integer, integer], is list [integer, in"),
+    ([("a", list[int])], [("a", Annotated[list[int], msgspec.Meta(max_length=2)])], UPCAST, "a was list of integer, is list"),
+    ([("a", Annotated[list[int], msgspec.Meta(max_length=2)])], [("a", list[int])], OK, "a was list of integer maxItems 2"),
 ]
 
 
@@ -143,11 +156,28 @@ def test_versions_names_tags_and_upcasters_are_watched() -> None:
     assert sorted(kinds(old, renamed)) == [(OK, "new, version 1"), (OK, "now ordered 1")]
     alias = EventTypes(event_class(("a", int), name="ordered", aliases=["placed"]))
     assert sorted(kinds(old, alias)) == [(OK, "an alias of ordered"), (OK, "new, version 1")]
+    with_alias = EventTypes(event_class(("a", int), aliases=["old"]))
+    assert kinds(with_alias, EventTypes(event_class(("a", int)))) == [
+        (BREAKING, "alias old is gone: events stored under it would be plain data")
+    ]
     tags = kinds(old, EventTypes(event_class(("a", int), tags=["u:{a}"])))
     assert [(kind, text[:15]) for kind, text in tags] == [(BREAKING, "tag u:{a} is ne"), (BREAKING, "tag t:{a} is go")]
     loose = EventTypes(event_class(("a", int), version=3))
     loose.upcast("placed", 1)(lambda data: data)
     assert (UPCAST, "from version 1 its chain ends at placed 2; Placed has version 3") in kinds(EventTypes(), loose)
+
+
+@dataclass
+class Line:
+    item: str
+
+
+@pytest.mark.parametrize("is_longer", [False, True])
+def test_classes_of_one_name_are_looked_into(is_longer: bool) -> None:
+    """A class inside a list may change under the same name, and so under the same reference."""
+    inner = make_dataclass("Line", [("item", str), *([("count", int)] if is_longer else [])])
+    found = kinds(EventTypes(event_class(("lines", list[Line]))), EventTypes(event_class(("lines", list[inner]))))  # type: ignore[valid-type]
+    assert [kind for kind, _ in found] == ([UPCAST] if is_longer else [])
 
 
 def test_pydantic_models_are_watched_too() -> None:

@@ -31,7 +31,7 @@ from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, ResultT, Storage
-from hansard.storage.typed import typed
+from hansard.storage.typed import recorded_as_seen, typed
 from hansard.store import EVERYTHING, Definition, Types, checked_path, with_recorded
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.async_drivers import AsyncSubscription, Live
@@ -130,11 +130,12 @@ class AsyncStore:
         causation.note(appended)
         if appended.is_repeat:
             return first_of((await self._in_thread(self._storage.events, [event.id_bytes]))[event.id_bytes])
-        (recorded,) = recorded_events(append, appended)
+        (recorded,) = events = recorded_events(append, appended)
         if self._types is not None:
-            recorded = next(iter(self._types.read_own([recorded])), recorded)
+            events = self._recorded(append, appended)
+            recorded = events[0] if events else recorded
         if self._handlers:
-            await call_handlers_async(self._handlers, (recorded,), recorded)
+            await call_handlers_async(self._handlers, events, recorded)
         return recorded
 
     async def all(self, stream: str) -> list[RecordedEvent]:
@@ -186,7 +187,7 @@ class AsyncStore:
 
     def _recorded(self, append: Append, appended: Appended) -> list[RecordedEvent]:
         """See `Store._recorded`."""
-        return self._seen(recorded_events(append, appended))
+        return recorded_as_seen(append, appended, self._types)
 
     def _seen(self, events: list[RecordedEvent]) -> list[RecordedEvent]:
         return events if self._types is None else self._types.read_own(events)
@@ -328,7 +329,7 @@ class AsyncStore:
             paging.took(events)
             if paging.needs_end:
                 paging.end_at(await self._in_thread(last))
-            for event in events if self._types is None else unfolded(events):
+            for event in events if self._types is None else unfolded(events, backwards=paging.backwards):
                 yield event
 
     async def event(self, id: UUID | str) -> RecordedEvent | None:

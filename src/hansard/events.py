@@ -84,15 +84,20 @@ class Event:
     ) -> "Event":
         """The event of a value whose class is marked by `hansard.event`: its type, data and tags come from there.
 
-        `tags` come in addition. Raises InvalidType for a value of another class.
+        `tags` come in addition. Raises InvalidType for a value of another class, InvalidInput for one that would not come back
+        equal from the log.
         """
         definition = definition_on(type(value))
         if definition is None:
             raise InvalidType("event", value, "expected an Event, or a value whose class is marked by @hansard.event(name)")
-        if definition.metadata or metadata is None:
-            metadata = {**(metadata or {}), **definition.metadata} or None
+        if metadata is None:
+            metadata = definition.metadata or None
+        elif isinstance(metadata, Mapping):  # those of another event may be given, but not what shape that one has
+            metadata = {**{name: one for name, one in metadata.items() if name != SCHEMA_VERSION}, **definition.metadata}
         own = definition.tags_of(value)
-        return cls(definition.name, definition.plain(value), metadata, own if tags is NO_TAGS else {*own, *tags}, id)
+        event = cls(definition.name, definition.plain(value), metadata, own if tags is NO_TAGS else {*own, *tags}, id)
+        definition.check_back(value, event.data_json)
+        return event
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"an event cannot be changed: {name}")
@@ -303,6 +308,27 @@ class ReplacedEvent(RecordedEvent[Any], frozen=True, eq=False, gc=False):
     by: tuple[RecordedEvent[Any], ...] = ()
 
 
+class UnreadableEvent(RecordedEvent[Any], frozen=True, eq=False, gc=False):
+    """A stored event whose upcaster has failed: whoever asks for its data or value gets the error. `data_json` is what is stored.
+
+    `could_be`: the types that it may be of now; queries for them find it, so that no reader passes it by.
+    """
+
+    error: Any = None
+    could_be: frozenset[str] = NO_TAGS
+
+    @property
+    def data(self) -> Any:
+        raise self.error
+
+    @property
+    def value(self) -> Any:
+        raise self.error
+
+    def __repr__(self) -> str:
+        return f"UnreadableEvent(position={self.position}, type={self.type!r}: {self.error})"
+
+
 def event_of(type: Any, data: Any, metadata: Mapping[str, Any] | None, tags: Iterable[str], id: UUID | str | None) -> Event:
     """The event that is meant by a type and data, or by a value in place of the type."""
     if type.__class__ is str or definition_on(type.__class__) is None:
@@ -317,11 +343,11 @@ def first_of(event: RecordedEvent) -> RecordedEvent:
     return next(unfolded([event]), event)
 
 
-def unfolded(events: Iterable[RecordedEvent]) -> Iterator[RecordedEvent]:
+def unfolded(events: Iterable[RecordedEvent], *, backwards: bool = False) -> Iterator[RecordedEvent]:
     """The events that user code is to see."""
     for event in events:
         if type(event) is ReplacedEvent:
-            yield from event.by
+            yield from reversed(event.by) if backwards else event.by
         else:
             yield event
 

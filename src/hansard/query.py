@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from hansard.errors import InvalidInput, InvalidType
-from hansard.events import ReplacedEvent
+from hansard.events import ReplacedEvent, UnreadableEvent
 from hansard.limits import QUERY_ITEMS_MAX, QUERY_NAMES_MAX
 from hansard.names import check_name, check_names, check_types
 from hansard.streams import category_of, check_bound
@@ -57,6 +57,11 @@ class QueryItem(msgspec.Struct, frozen=True):
             and (self.category is None or (stream is not None and category_of(stream) == self.category))
             and (not self.tags or self.tags <= event.tags)
         )
+
+    def could_match(self, event: UnreadableEvent, stream: str | None) -> bool:
+        """Whether it would match, were it of one of the types that it may be of."""
+        without_types = QueryItem(_NONE, self.tags, self.stream, self.category)
+        return (not self.types or not self.types.isdisjoint(event.could_be)) and without_types.matches(event, stream)
 
     def __str__(self) -> str:
         facts = [f"{name}={sorted(value)}" for name, value in (("types", self.types), ("tags", self.tags)) if value]
@@ -121,6 +126,8 @@ class Query:
         """
         if type(event) is ReplacedEvent:
             return any(self.matches(one, stream) for one in event.by)
+        if type(event) is UnreadableEvent:
+            return any(item.could_match(event, stream) for item in self.items)
         return any(item.matches(event, stream) for item in self.items)
 
     def __or__(self, other: "Query") -> "Query":

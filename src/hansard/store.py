@@ -21,7 +21,7 @@ from hansard.query import AppendCondition, Query, check_category, check_query
 from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, ResultT, Storage, StorageTransaction
-from hansard.storage.typed import typed
+from hansard.storage.typed import recorded_as_seen, typed
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.drivers import Callback, Subscription, checked_callbacks
 from hansard.subscriptions.tail import Tail
@@ -114,11 +114,12 @@ class Store:
         causation.note(appended)
         if appended.is_repeat:
             return first_of(self._storage.events([event.id_bytes])[event.id_bytes])
-        (recorded,) = recorded_events(append, appended)
+        (recorded,) = events = recorded_events(append, appended)
         if self._types is not None:
-            recorded = next(iter(self._types.read_own([recorded])), recorded)
+            events = self._recorded(append, appended)
+            recorded = events[0] if events else recorded
         if self._handlers:
-            call_handlers(self._handlers, (recorded,), recorded)
+            call_handlers(self._handlers, events, recorded)
         return recorded
 
     def all(self, stream: str) -> list[RecordedEvent]:
@@ -208,7 +209,7 @@ class Store:
 
     def _recorded(self, append: Append, appended: Appended) -> list[RecordedEvent]:
         """The events of a first append, as handlers see them."""
-        return self._seen(recorded_events(append, appended))
+        return recorded_as_seen(append, appended, self._types)
 
     def _seen(self, events: list[RecordedEvent]) -> list[RecordedEvent]:
         return events if self._types is None else self._types.read_own(events)
@@ -382,7 +383,7 @@ class Store:
             paging.took(events)
             if paging.needs_end:
                 paging.end_at(last())
-            yield from events if self._types is None else unfolded(events)
+            yield from events if self._types is None else unfolded(events, backwards=paging.backwards)
 
     def event(self, id: UUID | str) -> RecordedEvent | None:
         """The event of an id; None if there is none."""

@@ -11,6 +11,7 @@ from hansard.events import NO_TAGS, Event, RecordedEvent, event_of, unfolded
 from hansard.limits import DATA_BYTES_MAX, PAGE_DOCUMENTS_MAX, PAGE_EVENTS_MAX
 from hansard.names import check_name
 from hansard.query import AppendCondition, Query, check_query
+from hansard.reading import Paging
 from hansard.serialization import decode_json, encode_json
 from hansard.storage.clock import now_us
 from hansard.storage.port import StorageTransaction
@@ -77,10 +78,13 @@ class Transaction:
         """Up to `limit` (at most PAGE_EVENTS_MAX) events; see `Store.read`."""
         wanted = Query() if query is None else check_query("query", query)
         limit = min(check_bound("limit", limit), PAGE_EVENTS_MAX)
-        events = self._transaction.read(
-            wanted, after=check_bound("after", after), before=before, backwards=backwards, limit=limit
-        )
-        return list(unfolded(events))
+        paging = Paging(after=after, before=before, backwards=backwards, limit=limit)
+        found: list[RecordedEvent] = []
+        while (page := paging.next_page) is not None:  # more than one where events are left out, see ReplacedEvent
+            events = self._transaction.read(wanted, after=page.after, before=page.before, backwards=backwards, limit=page.limit)
+            paging.took(events)
+            found += unfolded(events, backwards=backwards)
+        return found
 
     def head(self) -> int:
         """The last position; nobody else appends before this transaction is over."""

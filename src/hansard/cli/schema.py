@@ -7,7 +7,9 @@ import msgspec
 
 from hansard.cli.app import app_option, types_of
 from hansard.cli.output import console, format_options, print_json, table, wants_json
-from hansard.schema.comparing import Change, Kind, changes
+from hansard.errors import InvalidInput
+from hansard.schema.comparing import Change, changes
+from hansard.schema.differences import Kind
 from hansard.schema.sampling import Sampled, sampled
 from hansard.schema.shapes import asyncapi_of, json_schema_of, lock_of, read_lock, text_of
 from hansard.store import open
@@ -29,7 +31,10 @@ def schema() -> None:
 def freeze(app: str, file: str) -> None:
     """Write the shapes of all registered events to FILE, to be committed."""
     types = types_of(app)
-    Path(file).write_text(text_of(lock_of(types)), encoding="utf-8")
+    try:
+        Path(file).write_text(text_of(lock_of(types)), encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput("file", file, f"it cannot be written: {error.strerror or error}") from error
     click.echo(f"{file}: {len(types)} event types")
 
 

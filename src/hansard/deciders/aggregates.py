@@ -1,6 +1,7 @@
 """The class style: an object that is told what to do, and records what happens. A thin layer over deciders."""
 
 import copy
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -63,9 +64,9 @@ class Aggregate:
     def apply(self, event: Any) -> None:
         """What an event does to this object; an event of a type that no method applies does nothing."""
         definition = definition_on(type(event))
-        method = _methods_of(type(self)).get(event.type if definition is None else definition.name)
-        if method is not None:
-            method(self, event)
+        name = _methods_of(type(self)).get(event.type if definition is None else definition.name)
+        if name is not None:
+            getattr(self, name)(event)
 
     @classmethod
     def decider(cls) -> Decider[Callable[[Self], Any], Self, Any]:
@@ -83,7 +84,7 @@ class Aggregate:
                 state=cls,
                 version=cls.version,
             )
-            known.fingerprint = fingerprint_of(*(method for _, method in sorted(_methods_of(cls).items())))
+            known.fingerprint = fingerprint_of(*_functions_of(cls))
             cls._hansard_decider = known  # type: ignore[attr-defined]
         decider: Decider[Callable[[Self], Any], Self, Any] = known
         return decider
@@ -103,13 +104,24 @@ def _evolve(aggregate: Aggregate, event: Event | RecordedEvent | Any) -> Aggrega
     return aggregate
 
 
-def _methods_of(kind: type) -> dict[str, Callable[[Any, Any], None]]:
-    known: dict[str, Callable[[Any, Any], None]] | None = kind.__dict__.get("_hansard_methods")
+def _methods_of(kind: type) -> dict[str, str]:
+    """The name of the method that applies a type. A subclass that overrides it need not mark it again."""
+    known: dict[str, str] | None = kind.__dict__.get("_hansard_methods")
     if known is None:
         known = {}
-        for name in dir(kind):
-            method = getattr(kind, name, None)
-            for type in getattr(method, _MARK, ()):
-                known[type] = method  # type: ignore[assignment]
+        for base in reversed(kind.__mro__):
+            of_base: dict[str, str] = {}
+            for name, method in vars(base).items():
+                for type in getattr(method, _MARK, ()):
+                    if type in of_base:
+                        raise InvalidInput("applies", type, f"{of_base[type]} and {name} of {base.__name__} both apply it")
+                    of_base[type] = name
+            known |= of_base
         kind._hansard_methods = known  # type: ignore[attr-defined]
     return known
+
+
+def _functions_of(kind: type) -> list[Any]:
+    """All functions of a class and its bases up to Aggregate, by name."""
+    names = sorted(name for base in kind.__mro__ if issubclass(base, Aggregate) for name in vars(base) if name[:2] != "__")
+    return [getattr(kind, name) for name in dict.fromkeys(names) if inspect.isfunction(getattr(kind, name, None))]

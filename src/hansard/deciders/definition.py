@@ -1,6 +1,7 @@
 """What a decider is: plain functions, and how the state that they fold is kept. Knows no storage."""
 
 import copy
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from types import SimpleNamespace
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -68,6 +69,8 @@ class Decider(Generic[CommandT, StateT, EventT]):
         for field, function in (("decide", decide), ("evolve", evolve)):
             if not callable(function):
                 raise InvalidType(field, function, "expected a function of two arguments")
+            if inspect.iscoroutinefunction(function):
+                raise InvalidType(field, function, "expected a plain function: it must be pure, so it has nothing to wait for")
         self.initial, self.decide, self.evolve = initial, decide, evolve
         self.events = tuple(events)
         for kind in self.events:
@@ -78,7 +81,7 @@ class Decider(Generic[CommandT, StateT, EventT]):
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
             raise InvalidInput("version", version, "expected a whole number from 1")
         self.version = version
-        self.fingerprint = fingerprint_of(evolve, initial)
+        self.fingerprint = fingerprint_of(evolve)
 
     def begin(self) -> StateT:
         """The state before the first event."""
@@ -112,7 +115,6 @@ class View(NamedTuple):
 class Views:
     """A decision over several views, as a decider: the state has a member for each."""
 
-    name = "views"
     snapshots: Snapshots | None = None
     events: tuple[type, ...] = ()
 
@@ -126,6 +128,7 @@ class Views:
                 raise InvalidType(f"target[{name!r}]", view, "expected View(query, initial, evolve)")
             check_query(f"target[{name!r}].query", view.query)
         self._decide, self._views = decide, views
+        self.name = f"{getattr(decide, '__module__', '')}.{getattr(decide, '__qualname__', repr(decide))}"
 
     @property
     def query(self) -> Query:

@@ -7,13 +7,14 @@ seconds to wait. What is sent back is the result, or thrown in is the error.
 import random
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID, uuid5
 
-from hansard.appends import Append, Appended, StreamAppend, append_of, recorded_events
+from hansard.appends import Append, Appended, StreamAppend, append_of
 from hansard.deciders.aggregates import Aggregate
 from hansard.deciders.definition import Decider, Executed, Loaded, View, Views
-from hansard.deciders.snapshots import Snapshot, SnapshotBook, SnapshotWriter, key_of
+from hansard.deciders.snapshots import Snapshot, SnapshotBook, SnapshotWriter, key_of, text_of
 from hansard.errors import AppendConditionFailed, DuplicateEventId, InvalidInput, InvalidType, WrongExpectedVersion
 from hansard.event_types.registry import EventTypes
 from hansard.events import Event, RecordedEvent, check_event_id, unfolded
@@ -21,6 +22,7 @@ from hansard.limits import PAGE_EVENTS_MAX
 from hansard.names import definition_on
 from hansard.query import AppendCondition, Query
 from hansard.storage.port import Storage
+from hansard.storage.typed import recorded_as_seen
 from hansard.streams import check_stream
 
 Target = str | Query | Mapping[str, View]
@@ -70,17 +72,12 @@ class Execution:
         """See `Store.execute`."""
         one, where = checked(decider, target)
         self._check_known(one)
-        if stream is not None and isinstance(where, str):
-            raise InvalidInput("stream", stream, "the target names the stream already")
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-            raise InvalidInput("attempts", attempts, "expected a whole number from 1")
-        if stream is not None:
-            check_stream(stream)
-        ids = None if command_id is None else _Ids(check_event_id("command_id", command_id), one.name, where)
+        _check_call(where, stream, metadata, attempts)
+        ids = None if command_id is None else _Ids(check_event_id("command_id", command_id), one.name, where, stream)
         for attempt in range(1, attempts + 1):
-            if ids is not None and (events := (yield lambda: self._done_before(ids))):
+            if ids is not None and (stored := (yield lambda: self._done_before(ids))):
                 read = yield lambda: self._read(one, where)
-                return Executed(events, read.state, _place_of(events), attempt, is_repeat=True)
+                return Executed(list(unfolded(stored)), read.state, _place_of(stored), attempt, is_repeat=True)
             read = yield lambda: self._read(one, where)
             decided = one.decided(command, read.state)
             if not decided:
@@ -95,9 +92,11 @@ class Execution:
                     raise
                 yield random.uniform(0, _PAUSE_S * min(attempt, 8))
                 continue
-            recorded = recorded_events(append, appended)
-            if self._types is not None:
-                recorded = self._types.read_own(recorded)
+            if appended.is_repeat:  # another one with these ids was a moment faster
+                stored = yield partial(self._stored, [event.id_bytes for event in events])
+                read = yield lambda: self._read(one, where)
+                return Executed(list(unfolded(stored)), read.state, appended, attempt, is_repeat=True)
+            recorded = recorded_as_seen(append, appended, self._types)
             state = one.folded(read.state, recorded)
             self._keep(one, where, read, state, append, appended)
             return Executed(recorded, state, appended, attempt)
@@ -106,6 +105,12 @@ class Execution:
     # Loading
 
     def _read(self, one: Any, where: str | Query) -> _Read:
+        try:
+            return self._read_with_snapshot(one, where)
+        except StopIteration as error:  # no future can carry it, and a generator would end by it
+            raise RuntimeError(f"{one.name}: a function that folds raised StopIteration") from error
+
+    def _read_with_snapshot(self, one: Any, where: str | Query) -> _Read:
         snapshot, book = None, self._book_of(one)
         if book is not None:
             snapshot = book.read(self._storage, key_of(where))
@@ -159,14 +164,18 @@ class Execution:
         ), head
 
     def _done_before(self, ids: "_Ids") -> list[RecordedEvent]:
-        """The events of an earlier time, in order."""
+        """The events of an earlier time, in order, as they are stored."""
         events: list[RecordedEvent] = []
         while True:
             wanted = [ids.of(number).bytes for number in range(len(events), len(events) + _REPEATED_AT_ONCE)]
-            found = self._storage.events(wanted)
-            events += [found[id] for id in wanted if id in found]
+            found = self._stored(wanted)
+            events += found
             if len(found) < len(wanted):
-                return list(unfolded(events))
+                return events
+
+    def _stored(self, ids: Sequence[bytes]) -> list[RecordedEvent]:
+        found = self._storage.events(ids)
+        return [found[id] for id in ids if id in found]
 
     # Snapshots
 
@@ -223,6 +232,17 @@ class Execution:
         )
 
 
+def _check_call(where: str | Query, stream: str | None, metadata: object, attempts: int) -> None:
+    if stream is not None:
+        if isinstance(where, str):
+            raise InvalidInput("stream", stream, "the target names the stream already")
+        check_stream(stream)
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise InvalidType("metadata", metadata, "expected a JSON object (dict)")
+    if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+        raise InvalidInput("attempts", attempts, "expected a whole number from 1")
+
+
 def _unknown(kind: type) -> InvalidInput:
     name = definition_on(kind).name
     return InvalidInput(
@@ -233,9 +253,9 @@ def _unknown(kind: type) -> InvalidInput:
 class _Ids:
     """The ids of a command's events: the same each time it is sent."""
 
-    def __init__(self, command_id: UUID, decider: str, target: str | Query) -> None:
+    def __init__(self, command_id: UUID, decider: str, target: str | Query, stream: str | None) -> None:
         self.command_id = command_id
-        self._name = f"{decider}\n{target if isinstance(target, str) else repr(target)}"
+        self._name = "\n".join([decider, text_of(target), *([] if stream is None else [stream])])
 
     def of(self, number: int) -> UUID:
         return uuid5(self.command_id, f"{self._name}\n{number}")

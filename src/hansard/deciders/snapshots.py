@@ -15,6 +15,7 @@ from zlib import crc32
 
 import msgspec
 
+from hansard.deciders.aggregates import Aggregate
 from hansard.deciders.definition import Decider
 from hansard.errors import HansardError, InvalidType
 from hansard.event_types.codecs import codec_of
@@ -64,9 +65,10 @@ class SnapshotBook:
         self._types = types
         self.collection = f"snapshot/{decider.name}"
         self.is_off = False
+        self._begin: int | None = None
         kind = decider.state or type(decider.begin())
         try:
-            self._codec = None if issubclass(kind, _PLAIN) else codec_of(kind)
+            self._codec = None if kind in _PLAIN else codec_of(kind)
         except InvalidType as error:
             raise InvalidType("state", kind, f"snapshots need a state that JSON can keep: {error.limit}") from error
 
@@ -88,13 +90,19 @@ class SnapshotBook:
 
     @property
     def _fingerprint(self) -> int:
-        return self._decider.fingerprint ^ (0 if self._types is None else self._types.fingerprint)
+        """Of all that the state depends on: the decider's functions, what it begins with, and how events are read."""
+        if self._begin is None:
+            self._begin = crc32(self._encoded(self._decider.begin()))
+        return self._decider.fingerprint ^ self._begin ^ (0 if self._types is None else self._types.fingerprint)
+
+    def _encoded(self, state: Any) -> bytes:
+        return _encode(state if self._codec is None else self._codec.plain(state))
 
     def text(self, snapshot: Snapshot) -> bytes | None:
         """The document; None where the state does not come back equal."""
         try:
-            state = _encode(snapshot.state if self._codec is None else self._codec.plain(snapshot.state))
-            if self._state_of(state) != snapshot.state:
+            state = self._encoded(snapshot.state)
+            if not _is_same(self._state_of(state), snapshot.state):
                 raise ValueError("the state does not come back equal from JSON; give the decider's `state`, or compare by value")
         except (ValueError, TypeError, NotImplementedError, RecursionError, OverflowError) as error:
             self.is_off = True
@@ -118,9 +126,30 @@ class SnapshotBook:
         return since >= policy.every or is_old
 
 
+def _is_same(back: Any, state: Any) -> bool:
+    """Equal, and of the same kinds: a Counter is equal to a dict, and an Enum to its text, but neither does what they do."""
+    if type(back) is not type(state) or back != state:
+        return False
+    if isinstance(state, dict):
+        return all(_is_same(back[key], value) for key, value in state.items())
+    if isinstance(state, list | tuple):
+        return all(map(_is_same, back, state))
+    return not isinstance(state, Aggregate) or _facts(back) == _facts(state)
+
+
+def _facts(aggregate: Any) -> dict[str, Any]:
+    """All that an object holds, also what its class does not compare."""
+    return {name: value for name, value in vars(aggregate).items() if not name.startswith("_recorded")}
+
+
 def key_of(target: str | Query) -> str:
     """A stream's name; for a query, what stands for it."""
-    return target if isinstance(target, str) else f"query {uuid5(NAMESPACE_OID, repr(target))}"
+    return target if isinstance(target, str) else f"query {uuid5(NAMESPACE_OID, text_of(target))}"
+
+
+def text_of(target: str | Query) -> str:
+    """A text that is the same for equal targets."""
+    return target if isinstance(target, str) else " | ".join(sorted(map(str, target.items)))
 
 
 class SnapshotWriter:

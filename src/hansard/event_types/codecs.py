@@ -13,13 +13,6 @@ from hansard.errors import InvalidType
 _to_plain: Callable[[Any], Any] = msgspec.to_builtins
 
 
-class Field(NamedTuple):
-    """One field as it stands on the wire."""
-
-    name: str
-    is_required: bool
-
-
 class Codec(NamedTuple):
     """Of one class. `of_json` raises ValueError (msgspec's and pydantic's errors are ones) or TypeError."""
 
@@ -60,7 +53,9 @@ def _msgspec_schema(kind: type) -> dict[str, Any]:
     if reference is None:
         return schema
     definitions = dict(schema.pop("$defs"))
-    top = dict(definitions.pop(reference.removeprefix("#/$defs/")))
+    top = dict(definitions[reference.removeprefix("#/$defs/")])
+    if reference.encode() not in msgspec.json.encode(definitions):  # it does not hold itself
+        del definitions[reference.removeprefix("#/$defs/")]
     return {**top, "$defs": definitions} if definitions else top
 
 

@@ -1,6 +1,7 @@
 """What `hansard.event` puts on a class: the name, the version and the tags of its events. Registers nothing anywhere."""
 
 from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
 from functools import cached_property
 from string import Formatter
 from typing import Any, TypeVar
@@ -90,6 +91,23 @@ class EventDefinition:
     def plain(self, value: Any) -> Any:
         return self.codec(type(value)).plain(value)
 
+    def check_back(self, value: Any, data_json: bytes) -> None:
+        """Raises InvalidInput for a value that would not come back equal: better now than when it is read."""
+        try:
+            back = self.codec(type(value)).of_json(data_json)
+        except (ValueError, TypeError) as error:
+            raise InvalidInput("event", value, f"its own class could not read it back: {error}") from error
+        if not self._is_same(back, value):
+            raise InvalidInput("event", value, f"it would come back from JSON as another value: {back!r}")
+
+    def _is_same(self, back: Any, value: Any) -> bool:
+        if type(value).__eq__ is object.__eq__:  # type: ignore[comparison-overlap]
+            return bool(self.plain(back) == self.plain(value))
+        try:
+            return bool(back == value)
+        except Exception:  # whatever a class of the user's, or a signalling NaN, makes of the comparison
+            return False
+
     def tags_of(self, value: Any) -> frozenset[str]:
         if self._tags_of is not None:
             return check_names("tags", self._tags_of(value), TAGS_PER_EVENT_MAX)
@@ -112,26 +130,29 @@ class _Template:
         self.fields = tuple(field for _, field, _, _ in pieces if field is not None)
         if any(not field for field in self.fields):
             raise InvalidInput("tags", text, "name the field: {order_id}")
-        self._format = "".join(
-            _escaped(literal) + ("" if field is None else f"{{0.{field}{'!' + how if how else ''}{':' + spec if spec else ''}}}")
-            for literal, field, spec, how in pieces
-        )
+        self._pieces = [(literal, field, spec or "") for literal, field, spec, _ in pieces]
 
     def filled(self, value: Any) -> str | None:
-        for field in self.fields:
-            if _reach(value, field) is None:
+        text = ""
+        for literal, field, spec in self._pieces:
+            text += literal
+            if field is None:
+                continue
+            found = self._reach(value, field)
+            if found is None:
                 return None
-        return self._format.format(value)
+            text += format(found.value if isinstance(found, Enum) else found, spec)
+        return text
 
-
-def _escaped(literal: str) -> str:
-    return literal.replace("{", "{{").replace("}", "}}")
-
-
-def _reach(value: Any, path: str) -> Any:
-    for name in path.split("."):
-        value = getattr(value, name, None)
-    return value
+    def _reach(self, value: Any, path: str) -> Any:
+        for name in path.split("."):
+            if value is None:
+                return None
+            try:
+                value = getattr(value, name)
+            except AttributeError:
+                raise InvalidInput("tags", self.text, f"{type(value).__name__} has no {name!r}") from None
+        return value
 
 
 def check_schema_version(field: str, version: object) -> int:

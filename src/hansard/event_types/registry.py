@@ -11,8 +11,8 @@ import msgspec
 from hansard.errors import EventNotDecodable, InvalidInput, InvalidType
 from hansard.event_types.codecs import Codec
 from hansard.event_types.definition import EventDefinition, check_event_class, check_schema_version
-from hansard.event_types.upcasting import Chains, Shape, Upcaster
-from hansard.events import SCHEMA_VERSION, Event, RecordedEvent, ReplacedEvent, unfolded
+from hansard.event_types.upcasting import Became, Chains, Goal, Shape, Upcaster
+from hansard.events import SCHEMA_VERSION, Event, RecordedEvent, ReplacedEvent, UnreadableEvent, unfolded
 from hansard.fingerprints import fingerprint_of
 from hansard.limits import DATA_BYTES_MAX
 from hansard.names import check_name, check_type, definition_on
@@ -20,6 +20,7 @@ from hansard.query import AppendCondition, Query, QueryItem
 from hansard.serialization import encode_json
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+RecordedT = TypeVar("RecordedT", bound=RecordedEvent)
 Target = str | type | tuple[str, int]
 """A type, or a type and a version of it. Without a version: that of its class, or 1."""
 
@@ -40,11 +41,13 @@ class EventType:
         version = schema_version_of(event)
         if version > self.version:
             raise EventNotDecodable(event.type, version, event.position, f"this program knows version {self.version}; upgrade it")
+        if version < self.version:
+            reason = f"{self.kind.__name__} has version {self.version}; register an upcaster from version {version}"
+            raise EventNotDecodable(event.type, version, event.position, reason)
         try:
             return self.codec.of_json(event.data_json)
         except (ValueError, TypeError) as error:
-            hint = "" if version == self.version else f"; register an upcaster from version {version}"
-            raise EventNotDecodable(event.type, version, event.position, f"{self.kind.__name__}: {error}{hint}") from error
+            raise EventNotDecodable(event.type, version, event.position, f"{self.kind.__name__}: {error}") from error
 
 
 class EventTypes:
@@ -62,7 +65,7 @@ class EventTypes:
         self._by_name: dict[str, EventType] = {}
         self._names: dict[str, str] = {}
         """Present names by present names and aliases."""
-        self._chains = Chains()
+        self._chains = Chains(self._resolved)
         self._old: set[str] = set()
         """Types of which some version has an upcaster."""
         self._downcasters: dict[Shape, Upcaster] = {}
@@ -82,10 +85,12 @@ class EventTypes:
         if known is not None and known.kind is not kind:
             raise InvalidInput("event class", definition.name, f"{known.kind.__qualname__} has this name already")
         one = EventType(kind, definition, definition.codec(kind))
-        self._by_name[definition.name] = one
-        for name in (definition.name, *definition.aliases):
-            if self._names.setdefault(name, definition.name) != definition.name:
+        names = (definition.name, *definition.aliases)
+        for name in names:
+            if self._names.get(name, definition.name) != definition.name:
                 raise InvalidInput("aliases", name, f"{self._names[name]!r} has this name already")
+        self._by_name[definition.name] = one
+        self._names.update(dict.fromkeys(names, definition.name))
         self._changed()
         return kind
 
@@ -122,26 +127,30 @@ class EventTypes:
         """
         shape = (check_type("type", type), check_schema_version("version", version))
         is_choice = to is not None and isinstance(to, Sequence) and not isinstance(to, str) and not _is_shape(to)
+        goals: list[Goal] = [(shape[0], shape[1] + 1)]
+        if to is not None:
+            goals = [_goal(one) for one in to] if is_choice else [_goal(to)]  # type: ignore[union-attr, arg-type]
 
         def register(function: FunctionT) -> FunctionT:
-            if to is None:
-                targets = [(shape[0], shape[1] + 1)]
-            else:
-                targets = [self._shape(one) for one in to] if is_choice else [self._shape(to)]  # type: ignore[union-attr, arg-type]
-            self._chains.add(shape, targets, function, is_choice=is_choice)
-            self._old.add(shape[0])
-            self._changed()
+            if not callable(function):
+                raise InvalidType("upcaster", function, "expected a function of the data, or of the data and the event")
+            self._add_step(shape, goals, function, is_choice=is_choice)
             return function
 
         return register
 
+    def _add_step(self, shape: Shape, goals: Sequence[Goal], function: Upcaster | None, *, is_choice: bool) -> None:
+        self._chains.add(shape, goals, function, is_choice=is_choice)
+        self._old.add(shape[0])
+        self._changed()
+
     def rename(self, old: str, to: Target, *, version: int = 1) -> None:
         """Events of an old name are of this type; their data stays."""
-        self.upcast(old, version, to=to)(_same)
+        self._add_step((check_name("old", old), check_schema_version("version", version)), [_goal(to)], None, is_choice=False)
 
     def drop(self, type: str, *, version: int = 1) -> None:
         """Events of this type and version are not seen any more. They stay in the log."""
-        self.upcast(type, version, to=[])(_nothing)
+        self._add_step((check_name("type", type), check_schema_version("version", version)), [], None, is_choice=False)
 
     def downcast(self, type: str | type, version: int) -> Callable[[FunctionT], FunctionT]:
         """Registers how data of a version becomes that of the version before it, for `write_as`."""
@@ -163,15 +172,17 @@ class EventTypes:
         known = self._by_name.get(name)
         if known is None:
             raise InvalidInput("type", name, "this registry has no class of this name")
-        for step in range(check_schema_version("version", version) + 1, known.version + 1):
+        if check_schema_version("version", version) > known.version:
+            raise InvalidInput("version", version, f"{known.kind.__name__} has version {known.version}")
+        for step in range(version + 1, known.version + 1):
             if (name, step) not in self._downcasters:
                 raise InvalidInput("version", version, f"there is no downcaster from version {step} of {name!r}")
         self._writes[name] = version
 
-    def _shape(self, target: Target) -> Shape:
-        if isinstance(target, tuple):
-            return check_name("to", target[0]), check_schema_version("to", target[1])
-        name = check_type("to", target)
+    def _resolved(self, goal: Goal) -> Shape:
+        name = self._names.get(goal[0], goal[0])
+        if goal[1] is not None:
+            return name, goal[1]
         known = self._by_name.get(name)
         return name, 1 if known is None else known.version
 
@@ -192,36 +203,39 @@ class EventTypes:
 
     def read(self, events: list[RecordedEvent]) -> list[RecordedEvent]:
         """Stored events as they are now: one for one, with ReplacedEvent where one became none or several."""
-        names, old, by_name = self._names, self._old, self._by_name
+        names, old, by_name, chains = self._names, self._old, self._by_name, self._chains
         for place, event in enumerate(events):
-            name = names.get(event.type, event.type)
-            if name in old and self._chains.has(name, schema_version_of(event)):
-                events[place] = self._upcast(event, name)
-            elif name in names:
-                if name != event.type:
+            type = event.type
+            name = names.get(type, type)
+            if type in old and chains.has(type, version := schema_version_of(event)):
+                events[place] = self._upcast(event, (type, version))
+            elif name in old and chains.has(name, version := schema_version_of(event)):
+                events[place] = self._upcast(event, (name, version))
+            elif name in by_name:
+                if name != type:
                     _force(event, "type", name)
                 _force(event, "_reading", by_name[name])
         return events
 
     def read_own(self, events: list[RecordedEvent]) -> list[RecordedEvent]:
-        """Events stored a moment ago, as user code is to see them. They are stored: what fails is left to readers to meet."""
+        """Events stored a moment ago, as user code is to see them."""
+        return list(unfolded(self.read(list(events))))
+
+    def _upcast(self, event: RecordedEvent, shape: Shape) -> RecordedEvent:
+        """One whose upcaster fails comes as one that cannot be read: whoever looks into it meets the error, and nobody else."""
         try:
-            return list(unfolded(self.read(list(events))))
-        except EventNotDecodable:
-            return events
+            became = self._chains.walk(shape, event)
+            ids = [event.id_bytes, *(uuid5(event.id, str(number)).bytes for number in range(1, len(became)))]
+            parts = tuple(self._present(event, one, id_bytes=id) for one, id in zip(became, ids, strict=False))
+        except EventNotDecodable as error:
+            return _as(UnreadableEvent, event, error=error, could_be=frozenset(name for name, _ in self._chains.ends(shape)))
+        except InvalidInput as error:  # an upcaster has returned what is no JSON
+            failure = EventNotDecodable(*shape, event.position, str(error))
+            return _as(UnreadableEvent, event, error=failure, could_be=frozenset(name for name, _ in self._chains.ends(shape)))
+        return parts[0] if len(parts) == 1 else replaced(event, parts)
 
-    def _upcast(self, event: RecordedEvent, name: str) -> RecordedEvent:
-        version = schema_version_of(event)
-        became = self._chains.walk((name, version), event.data, event)
-        if len(became) == 1:
-            return self._present(event, *became[0], id_bytes=event.id_bytes)
-        ids = [event.id_bytes, *(uuid5(event.id, str(number)).bytes for number in range(1, len(became)))]
-        parts = tuple(self._present(event, *one, id_bytes=id) for one, id in zip(became, ids, strict=False))
-        return replaced(event, parts)
-
-    def _present(self, event: RecordedEvent, shape: Shape, data: Any, *, id_bytes: bytes) -> RecordedEvent:
-        name, version = shape
-        text = event.data_json if data is event.data else encode_json("data", data, DATA_BYTES_MAX)
+    def _present(self, event: RecordedEvent, became: Became, *, id_bytes: bytes) -> RecordedEvent:
+        name, version = became.shape
         return RecordedEvent(
             event.position,
             event.stream,
@@ -231,8 +245,7 @@ class EventTypes:
             id_bytes,
             event.tags_json,
             _with_version(event, version),
-            text,
-            _data=data,
+            event.data_json if became.is_kept else encode_json("data", became.data, DATA_BYTES_MAX),
             _reading=self._by_name.get(name),
         )
 
@@ -249,12 +262,13 @@ class EventTypes:
 
     def widened(self, query: Query) -> Query:
         """The query that finds the stored events that may be of this query now."""
-        if query not in self._widened:
+        known = self._widened.get(query)
+        if known is None:
             if len(self._widened) >= _WIDENED_MAX:
                 self._widened.clear()
             items = [_with_types(item, {old for type in item.types for old in self.stored_names(type)}) for item in query.items]
-            self._widened[query] = query if items == list(query.items) else Query.of(*items)
-        return self._widened[query]
+            known = self._widened[query] = query if items == list(query.items) else Query.of(*items)
+        return known
 
     def stored_names(self, type: str) -> set[str]:
         """The names under which events are stored that are of this type now."""
@@ -262,12 +276,9 @@ class EventTypes:
         aliases = {alias for alias, name in self._names.items() if name in on_the_way}
         return on_the_way | aliases
 
-    def conditioned(self, condition: AppendCondition | None) -> AppendCondition | None:
-        """The condition that old programs' events fail too."""
-        if condition is None:
-            return None
-        wide = self.widened(condition.fail_if)
-        return condition if wide is condition.fail_if else AppendCondition(wide, condition.after)
+    def is_widened(self, condition: AppendCondition | None) -> bool:
+        """Whether events under other names may fail the condition, too."""
+        return condition is not None and self.widened(condition.fail_if) is not condition.fail_if
 
     @property
     def writes_older(self) -> bool:
@@ -290,7 +301,12 @@ class EventTypes:
 
 
 def replaced(event: RecordedEvent, by: tuple[RecordedEvent, ...]) -> ReplacedEvent:
-    return ReplacedEvent(
+    return _as(ReplacedEvent, event, by=by)
+
+
+def _as(kind: type[RecordedT], event: RecordedEvent, **more: Any) -> RecordedT:
+    """The stored facts of an event, in another class."""
+    return kind(
         event.position,
         event.stream,
         event.version,
@@ -300,7 +316,7 @@ def replaced(event: RecordedEvent, by: tuple[RecordedEvent, ...]) -> ReplacedEve
         event.tags_json,
         event.metadata_json,
         event.data_json,
-        by=by,
+        **more,
     )
 
 
@@ -337,12 +353,11 @@ def _is_shape(target: object) -> bool:
     return isinstance(target, tuple) and len(target) == 2 and isinstance(target[1], int)
 
 
-def _same(data: Any) -> Any:
-    return data
-
-
-def _nothing(data: Any) -> list[tuple[str, Any]]:
-    return []
+def _goal(target: Target) -> Goal:
+    if isinstance(target, tuple):
+        return check_name("to", target[0]), check_schema_version("to", target[1])
+    definition = definition_on(target)
+    return (check_type("to", target), None if definition is None else definition.version)
 
 
 def checked_types(types: object) -> EventTypes | None:

@@ -15,10 +15,7 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
 class Shape(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
-    """One event type: the JSON Schema of its data, and what else other programs rest on.
-
-    `upcast`: what events of a version become, as "type version"; an empty list: they are dropped.
-    """
+    """One event type: the JSON Schema of its data, and what else other programs rest on."""
 
     version: int
     schema: dict[str, Any]
@@ -28,7 +25,7 @@ class Shape(msgspec.Struct, omit_defaults=True, forbid_unknown_fields=True):
 
 
 class Lock(msgspec.Struct, forbid_unknown_fields=True):
-    """What `hansard schema freeze` writes."""
+    """What `hansard schema freeze` writes. `upcast`: what events of a "type version" become; an empty list: they are dropped."""
 
     hansard_schema: int
     events: dict[str, Shape]

@@ -5,6 +5,7 @@ and goes the ordinary way: this way gives the same answers, or none. It halves w
 """
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -21,6 +22,9 @@ from hansard.server.http.appending import append_to_stream, placed
 from hansard.server.responses import PLAIN, Response, problem_response, unexpected
 from hansard.server.service import Service
 from hansard.wire.appends import EventForm, EventForms, event_of
+
+_PLAIN_URL: Final = re.compile(rb"/api/v1/streams/[A-Za-z0-9._~:@!$&'()*+,;=-]+/events")
+"""A stream's name in characters that stand for themselves (RFC 3986), and nothing after the path."""
 
 _BEFORE: Final = b"/api/v1/streams/"
 _AFTER: Final = b"/events"
@@ -43,7 +47,7 @@ class Express:
 
     def may_take(self, url: bytes) -> bool:
         """Whether a POST to this address may be taken."""
-        return self._is_open and url.startswith(_BEFORE) and url.endswith(_AFTER) and b"%" not in url and b"?" not in url
+        return self._is_open and _PLAIN_URL.fullmatch(url) is not None
 
     def begin(
         self, url: bytes, headers: list[tuple[bytes, bytes]], body: bytes, answer: Callable[[bytes], None], fixed: bytes
@@ -55,7 +59,7 @@ class Express:
         try:
             principal = self._principal(headers)
             stream = url[len(_BEFORE) : -len(_AFTER)].decode("ascii")
-            if principal is None or "/" in stream or stream == AUDIT_STREAM:
+            if principal is None or stream == AUDIT_STREAM:
                 return False
             principal.check_stream(Permission.APPEND, stream)
             forms = _events(body) if body[:1] == b"[" else [_event(body)]

@@ -12,7 +12,9 @@ from hansard.errors import InvalidInput
 from hansard.processors.calls import Calls
 from hansard.processors.runner import Crew
 from hansard.processors.sources import sources_of
+from hansard.storage.branch import BranchStorage
 from hansard.storage.memory import MemoryStorage
+from hansard.storage.port import Storage
 from hansard.store import Definition, Store, Types
 from hansard.streams import check_timeout
 from hansard.timers import Timers
@@ -55,9 +57,15 @@ class FrozenStore(Store):
     datetime.datetime(2026, 1, 2, 0, 0, tzinfo=datetime.timezone.utc)
     """
 
-    def __init__(self, types: Types | None = None, clock: FrozenClock | None = None) -> None:
+    def __init__(self, types: Types | None = None, clock: FrozenClock | None = None, *, storage: Storage | None = None) -> None:
+        """`storage`: what it is to be on instead; its clock is its own."""
         self.clock = clock or FrozenClock()
-        super().__init__(MemoryStorage(clock_us=self.clock.now_us), types)
+        super().__init__(storage or MemoryStorage(clock_us=self.clock.now_us), types)
+
+    def branch(self, at: int | None = None) -> "FrozenStore":
+        """See `Store.branch`; on the same clock."""
+        storage = BranchStorage(self._untyped, at, clock_us=self.clock.now_us)
+        return FrozenStore(self._types, self.clock, storage=storage)
 
     @property
     def timers(self) -> Timers:

@@ -3,6 +3,7 @@
 What must always hold, holds; or the shortest story that breaks it is told as given, when, then.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,11 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, rule
 from hansard.appends import Append, Appended, StreamAppend, recorded_events
 from hansard.deciders.aggregates import Aggregate
 from hansard.deciders.definition import Decider, seen
-from hansard.errors import InvalidInput, InvalidType
+from hansard.errors import HansardError, InvalidInput, InvalidType
 from hansard.event_types.registry import EventTypes
 from hansard.events import Event
 from hansard.names import definition_on
-from hansard.testing.showing import fact_of, story
+from hansard.testing.showing import event_text, story
 
 Invariant = Callable[[Any], object]
 
@@ -67,11 +68,15 @@ class _Machine(RuleBasedStateMachine):
             return
         except Exception as error:
             raise AssertionError(story(self._told, repr(command), f"then {type(error).__name__}: {error}")) from error
-        self._state = self.decider.folded(self._state, events)
-        self._read = self.decider.folded(self._read, [_stored(event) for event in events])
         self._happened = events
+        self._state = self.decider.folded(self._state, events)
+        try:
+            read = [_stored(event) for event in events]
+        except HansardError as error:
+            raise AssertionError(self._story(command, f"but it cannot be kept: {error}")) from error
+        self._read = self.decider.folded(self._read, read)
         self._check(command)
-        self._told += [fact_of(event).text for event in events]
+        self._told += [event_text(event) for event in events]
 
     def _check(self, command: Any) -> None:
         for invariant in self.checks:
@@ -90,7 +95,7 @@ class _Machine(RuleBasedStateMachine):
     def _story(self, command: Any, verdict: str) -> str:
         if command is None:
             return story(self._told, None, verdict)
-        happened = [f"  {fact_of(event).text}" for event in self._happened] or ["  nothing"]
+        happened = [f"  {event_text(event)}" for event in self._happened] or ["  nothing"]
         return story(self._told, repr(command), "\n".join(["then", *happened, verdict]))
 
 
@@ -124,12 +129,21 @@ def _strategies(
     if commands is None:
         commands = {kind: st.from_type(kind) for kind in decider.commands}
     if isinstance(commands, Mapping):
-        found = {_snake(kind.__name__): strategy for kind, strategy in commands.items()}
+        found = dict(_named(commands))
     else:
-        found = {f"command_{number}": strategy for number, strategy in enumerate(commands, 1)}
+        found = {f"when_command_{number}": strategy for number, strategy in enumerate(commands, 1)}
     if not found:
         raise InvalidInput("commands", commands, "expected at least one; give them here, or to the decider")
     return found
+
+
+def _named(commands: Mapping[type, st.SearchStrategy[Any]]) -> Iterable[tuple[str, st.SearchStrategy[Any]]]:
+    """Names of rules that are names of nothing else, each once."""
+    seen: Counter[str] = Counter()
+    for kind, strategy in commands.items():
+        name = f"when_{_snake(kind.__name__)}"
+        seen[name] += 1
+        yield name if seen[name] == 1 else f"{name}_{seen[name]}", strategy
 
 
 def _snake(name: str) -> str:

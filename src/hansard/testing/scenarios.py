@@ -80,7 +80,6 @@ class DeciderScenario(_Scenario):
         self._subject = subject
         self._error: Exception | None = None
         self._happened: list[Any] = []
-        self._state: Any = None
 
     def when(self, command: Any) -> Self:
         """Execute a command. What it raises is kept for `then_raises`."""
@@ -88,8 +87,7 @@ class DeciderScenario(_Scenario):
             self._told += [f"when {self._when}", *(f"then {fact_of(event).text}" for event in self._happened)]
         self._when, self._error, self._happened = repr(command), None, []
         try:
-            done = self.store.execute(self._subject, self._target, command)
-            self._happened, self._state = done.events, done.state
+            self._happened = self.store.execute(self._subject, self._target, command).events
         except InvalidInput:
             raise
         except Exception as error:

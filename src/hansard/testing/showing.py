@@ -19,11 +19,16 @@ class Fact(NamedTuple):
 def fact_of(event: Any, stream: str | None = None) -> Fact:
     """Of an Event, a recorded event, or a typed value."""
     if isinstance(event, RecordedEvent):
-        text = repr(event.value) if event.is_typed else _text(event.type, event.data)
-        return Fact(event.stream, event.type, event.data, text)
+        return Fact(event.stream, event.type, event.data, event_text(event))
     made = event if isinstance(event, Event) else Event.of(event)
-    text = _text(made.type, made.data) if isinstance(event, Event) else repr(event)
-    return Fact(stream, made.type, made.data, text)
+    return Fact(stream, made.type, made.data, event_text(event))
+
+
+def event_text(event: Any) -> str:
+    """As scenarios tell it, whether it can be stored or not."""
+    if isinstance(event, RecordedEvent):
+        return repr(event.value) if event.is_typed else _text(event.type, event.data)
+    return _text(event.type, event.data) if isinstance(event, Event) else repr(event)
 
 
 def _text(type: str, data: Any) -> str:

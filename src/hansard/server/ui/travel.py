@@ -63,7 +63,9 @@ async def travel(service: Service, request: Request) -> Answer:
     version = info.version if version is None else max(0, min(version, info.version))
     if version > _EVENTS_MAX:
         raise InvalidInput("version", version, f"a state is folded from at most {_EVENTS_MAX} events here")
-    events = [event async for event in service.seen_store.read_stream(asked.stream, limit=version)] if version else []
+    events = (
+        [event async for event in service.seen_store.read_stream(asked.stream, before_version=version + 1)] if version else []
+    )
     travelled = await service.in_thread(after_all, events, folding)
     return await page(
         service,
