@@ -5,10 +5,13 @@ import json
 import random
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -693,3 +696,214 @@ def test_items_of_a_query_in_another_order_are_the_same_command(memory: hansard.
     one = Decider("d", initial=0, decide=lambda c, s: [Event("t0", 1)], evolve=lambda s, e: s)
     memory.execute(one, Query.of(QueryItem(types=set(names))), 1, command_id=id)
     assert memory.execute(one, Query.of(QueryItem(types=frozenset(sorted(names, reverse=True)))), 1, command_id=id).is_repeat
+
+
+# What a stranger would do
+
+
+def counting(evolve: Callable[[Any, Any], Any], *, initial: Any = 0, name: str = "counting", **options: Any) -> Any:
+    snapshots = options.pop("snapshots", Snapshots(every=2))
+    return Decider(
+        name, initial=initial, decide=lambda n, state: [Event("e", 1)] * n, evolve=evolve, snapshots=snapshots, **options
+    )
+
+
+def times(factor: int) -> Callable[[int, Any], int]:
+    return lambda state, event: state + factor * event.data
+
+
+def with_default(state: int, event: Any, factor: int = 1) -> int:
+    return state + factor * event.data
+
+
+def with_keyword(factor: int, state: int, event: Any) -> int:
+    return state + factor * event.data
+
+
+def amount_of(event: Any) -> int:
+    return int(event.data)
+
+
+def by_helper(state: int, event: Any) -> int:
+    return state + amount_of(event)
+
+
+OTHERS: dict[str, tuple[Callable[[], Any], Callable[[], Any], int]] = {
+    "another beginning": (lambda: counting(times(1)), lambda: counting(times(1), initial=100), 104),
+    "another closure": (lambda: counting(times(1)), lambda: counting(times(10)), 40),
+    "another partial": (lambda: counting(partial(with_keyword, 1)), lambda: counting(partial(with_keyword, 10)), 40),
+    "another version": (lambda: counting(times(1)), lambda: counting(times(1), version=2), 4),
+}
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_a_snapshot_of_another_meaning_is_dropped(memory: hansard.Store, case: str) -> None:
+    """The new meaning would be folded onto the old one."""
+    old, new, wanted = OTHERS[case]
+    for _ in range(2):
+        memory.append("s-1", [Event("e", 1), Event("e", 1)])
+    one = old()
+    memory.load(one, "s-1")
+    assert documents(memory, one)["s-1"]["at"] == 4
+    assert memory.load(new(), "s-1").state == wanted
+
+
+def test_a_changed_default_or_helper_drops_old_snapshots(memory: hansard.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A function that evolve calls has a part in the meaning, too."""
+    memory.append("s-1", [Event("e", 1)] and [Event("e", 1) for _ in range(4)])
+    memory.load(counting(with_default, name="d"), "s-1")
+    memory.load(counting(by_helper, name="h"), "s-1")
+    memory._execution.snapshots.wait()
+    monkeypatch.setattr(with_default, "__defaults__", (10,))
+    monkeypatch.setattr(f"{__name__}.amount_of", lambda event: 100 * event.data)
+    monkeypatch.setattr(amount_of, "__module__", __name__)
+    assert memory.load(counting(with_default, name="d"), "s-1").state == 40
+    assert memory.load(counting(by_helper, name="h"), "s-1").state == 400
+
+
+class State(StrEnum):
+    NEW = "new"
+    PAID = "paid"
+
+
+@pytest.mark.parametrize("initial", [State.NEW, Counter()], ids=["enum", "counter"])
+def test_states_that_are_only_equal_are_refused(memory: hansard.Store, initial: Any) -> None:
+    """An Enum would come back as text, a Counter as a dict, and decisions would go another way."""
+    with pytest.raises(InvalidInput, match=r"state: .*snapshots need a state that JSON can keep"):
+        memory.execute(counting(lambda state, event: state, initial=initial), "s-1", 1)
+    inside = counting(lambda state, event: {"by": Counter("ab")}, initial=dict)
+    memory.append("s-1", [Event("e", 1) for _ in range(5)])
+    assert type(memory.load(inside, "s-1").state["by"]) is Counter
+    assert documents(memory, inside) == {}
+    assert type(memory.load(inside, "s-1").state["by"]) is Counter
+
+
+@dataclass
+class Half(Aggregate):
+    name = "half"
+    snapshots = Snapshots(every=1)
+    seen: int = 0
+    count = 0  # no field of the dataclass
+
+    @applies("increased")
+    def _increased(self, event: Any) -> None:
+        self.count += 1
+        self.seen += 1
+
+
+class Double(Half):
+    name = "double"
+
+    def _increased(self, event: Any) -> None:
+        self.count += 2
+
+
+def test_aggregates_are_kept_whole_or_not_at_all(memory: hansard.Store, caplog: pytest.LogCaptureFixture) -> None:
+    """What is no field of the class would be lost by a snapshot."""
+    for _ in range(5):
+        memory.execute(Half, "h-1", lambda half: half.record(Event("increased")))
+    assert memory.load(Half, "h-1").state.count == 5
+    assert "snapshots of half are off" in caplog.text
+
+
+def test_a_subclass_that_overrides_what_applies_need_not_mark_it(memory: hansard.Store) -> None:
+    """Its event would be passed by in silence."""
+    assert memory.execute(Double, "d-1", lambda it: it.record(Event("increased"))).state.count == 2
+
+    class Twice(Aggregate):
+        name = "twice"
+
+        @applies("x")
+        def one(self, event: Any) -> None: ...
+
+        @applies("x")
+        def two(self, event: Any) -> None: ...
+
+    with pytest.raises(InvalidInput, match="applies: 'x': one and two of Twice both apply it"):
+        memory.execute(Twice, "t-1", lambda it: it.record(Event("x")))
+
+
+def test_states_are_those_of_the_log_where_older_versions_are_written(memory: hansard.Store) -> None:
+    """What an old program is not told would be in the state today, and gone tomorrow."""
+
+    @hansard.event("noted", version=2)
+    @dataclass(frozen=True)
+    class Noted:
+        text: str = ""
+
+    types = hansard.EventTypes(Noted)
+    types.upcast(Noted, 1)(lambda data: data)
+    types.downcast(Noted, 2)(lambda data: {})
+    types.write_as(Noted, 1)
+    one = Decider("n", initial="", decide=lambda text, state: [Noted(text)], evolve=lambda s, e: s + e.text, events=[Noted])
+    with hansard.open(":memory:", types=types) as store:
+        assert store.execute(one, "n-1", "hello").state == store.load(one, "n-1").state == ""
+        assert store.add("n-1", Noted("x")).value == store.all("n-1")[-1].value == Noted("")
+
+
+def test_a_repetition_that_only_the_append_finds_is_told_as_one(memory: hansard.Store) -> None:
+    """Its events would be folded twice."""
+    event = Event("e", 5)
+    one = Decider("d", initial=0, decide=lambda command, state: [event], evolve=lambda state, event: state + event.data)
+    first = memory.execute(one, "s-1", 1)
+    again = memory.execute(one, "s-1", 1)
+    assert (first.state, again.state, first.is_repeat, again.is_repeat) == (5, 5, False, True)
+    assert again.events == first.events
+
+
+def test_what_one_command_is(memory: hansard.Store) -> None:
+    """Two commands would be taken for one, or one for two."""
+    id, a, b = uuid4(), QueryItem({"x"}), QueryItem({"y"})
+    one = Decider("d", initial=0, decide=lambda c, s: [Event("z")], evolve=lambda s, e: s)
+    memory.execute(one, Query.of(a, b), 1, command_id=id)
+    assert memory.execute(one, Query.of(b, a), 1, command_id=id).is_repeat, "the same query in another order"
+    assert not memory.execute(one, Query.of(a, b), 1, command_id=id, stream="s-1").is_repeat, "into a stream"
+
+    def other(command: Any, state: Any) -> list[Event]:
+        return [Event("other")]
+
+    views = {"n": View(Query(types={"x"}), 0, times(1))}
+    assert not memory.execute(lambda c, s: [Event("mine")], views, 1, command_id=id).is_repeat
+    assert not memory.execute(other, views, 1, command_id=id).is_repeat, "another function"
+    assert memory.execute(other, views, 1, command_id=id).is_repeat
+
+
+def test_a_command_whose_events_are_dropped_now_was_done_all_the_same() -> None:
+    """It would be decided again and again, and fail."""
+    types, id = hansard.EventTypes(*EVENTS), uuid4()
+    one = Decider("d", initial=0, decide=lambda c, s: [Event("a"), Event("noise")], evolve=lambda s, e: s)
+    with hansard.open(":memory:", types=types) as store:
+        first = store.execute(one, "s-1", 1, command_id=id)
+        types.drop("noise")
+        again = store.execute(one, "s-1", 1, command_id=id)
+        assert ([event.type for event in again.events], again.appended) == (["a"], first.appended)
+        types.drop("a")
+        assert store.execute(one, "s-1", 1, command_id=id).is_repeat
+
+
+async def test_a_fold_that_raises_stop_iteration_hangs_nobody(tmp_path: Path) -> None:
+    """No future can carry that error, so the task would wait for ever."""
+    one = Decider("d", initial=0, decide=lambda c, s: [Event("e")], evolve=lambda s, e: next(iter([])))
+    async with hansard.aio.open(tmp_path / "log.db") as store:
+        await store.add("s-1", "e")
+        with pytest.raises(RuntimeError, match="d: a function that folds raised StopIteration"):
+            async with asyncio.timeout(5):
+                await store.execute(one, "s-1", 1)
+
+
+@pytest.mark.parametrize("metadata", ["x", 5, [("a", 1)]])
+def test_metadata_is_looked_at_first(memory: hansard.Store, metadata: Any) -> None:
+    """A mistake would be found by some commands only."""
+    nothing = Decider("d", initial=0, decide=lambda c, s: [], evolve=lambda s, e: s)
+    with pytest.raises(InvalidInput, match=r"metadata: .*expected a JSON object"):
+        memory.execute(nothing, "s-1", 1, metadata=metadata)
+
+
+async def _wait(command: Any, state: Any) -> Any:
+    return state
+
+
+def test_functions_that_wait_are_refused() -> None:
+    """The state would be a coroutine."""
+    with pytest.raises(InvalidInput, match=r"evolve: .*expected a plain function: it must be pure"):
+        Decider("d", initial=0, decide=lambda c, s: [], evolve=_wait)

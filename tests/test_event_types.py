@@ -3,9 +3,11 @@
 import random
 import re
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -655,3 +657,221 @@ def test_the_error_of_a_class_names_what_json_cannot_keep() -> None:
 
     with pytest.raises(InvalidType, match=r"event class: .*its fields cannot be kept as JSON"):
         EventTypes(Odd)
+
+
+# What a stranger would do
+
+
+@hansard.event("counted")
+@dataclass(frozen=True)
+class Counted:
+    n: int
+    when: datetime = None  # type: ignore[assignment]
+
+
+@hansard.event("hidden")
+@attrs.define
+class Hidden:
+    x: int
+    _secret: int = 3
+
+
+@hansard.event("secret")
+class Secret(pydantic.BaseModel):
+    word: pydantic.SecretStr
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Counted(2.5),  # type: ignore[arg-type]
+        Counted(2),
+        Hidden(1, secret=5),
+        Secret(word=pydantic.SecretStr("hunter2")),
+    ],
+    ids=lambda value: repr(value)[:30],
+)
+def test_a_value_that_would_not_come_back_is_refused(value: Any) -> None:
+    """It would be stored, and nobody could read the stream any more."""
+    with hansard.open(":memory:", types=[Counted, Hidden, Secret]) as store:
+        with pytest.raises(InvalidInput, match=r"event: .*(its own class could not read it back|as another value)"):
+            store.append("a-1", value)
+        assert store.head() == 0
+
+
+def test_metadata_of_another_event_may_be_given() -> None:
+    """The other event's schema version would be taken for this one's."""
+    with hansard.open(":memory:", types=[OrderPlaced, OrderSent]) as store:
+        placed = store.add("o-1", OrderPlaced("a", Decimal(1), "EUR"), metadata={"by": "me"})
+        sent = store.add("o-1", OrderSent("a"), metadata=placed.metadata)
+        assert (sent.metadata, sent.value) == ({"by": "me"}, OrderSent("a"))
+
+
+def test_an_upcaster_may_change_the_data_that_it_gets() -> None:
+    """The data would be new, and the value old."""
+    types = EventTypes(OrderPlaced)
+
+    @types.upcast(OrderPlaced, 1)
+    def add_currency(data: Any) -> Any:
+        data["currency"] = "USD"
+        return data
+
+    with hansard.open(":memory:", types=types) as store:
+        store.add("o-1", "order-placed", {"order_id": "a", "amount": "1"})
+        (event,) = store.all("o-1")
+        assert event.data["currency"] == event.value.currency == "USD"
+
+
+def test_aliases_have_upcasters_and_are_goals() -> None:
+    """An upcaster of an old name would never be called, or lead to nowhere."""
+    types = EventTypes()
+    types.upcast("order-made", 1, to=OrderPlaced)(lambda data: {**data, "currency": "EUR"})  # before the class is known
+    types.rename("sent-out", "OrderSent")
+    types.add(OrderPlaced)
+    types.add(OrderSent)
+    types.upcast("OrderSent", 1, to=("order-sent", 7))(lambda data: data)
+    with hansard.open(":memory:", types=types) as store:
+        store.add("o-1", "order-made", {"order_id": "a", "amount": "1"})
+        store.add("o-1", "sent-out", {"order_id": "b"})
+        store.add("o-1", "OrderSent", {"order_id": "c"})
+        made, out, sent = store.all("o-1")
+        assert made.value == OrderPlaced("a", Decimal(1), "EUR")
+        assert (out.type, out.value) == ("order-sent", OrderSent("b"))
+        assert (sent.type, sent.metadata) == ("order-sent", {"schema_version": 7}), "its own upcaster goes before its alias"
+        assert len(list(store.read(Query(types={OrderSent})))) == 2
+
+
+def maybe_types() -> EventTypes:
+    """imported: placed, and only perhaps paid."""
+    types = EventTypes(Renamed, Moved)
+    types.upcast("imported", 1, to=[Renamed, Moved])(
+        lambda data: [("renamed", {"name": "x"}), *([("moved", {"city": "y"})] if data["moved"] else [])]
+    )
+    return types
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_conditions_see_what_old_events_have_become(engine: str, tmp_path: Path) -> None:
+    """An event that is of another type now would refuse every append, for ever; or one that is would not be seen."""
+    place = place_of(engine, tmp_path / "log")
+    async with hansard.aio.open(place, types=maybe_types()) as store:
+        await store.add("a-1", "imported", {"moved": False})
+        moved = AppendCondition(Query(types={Moved}, stream="a-1"))
+        event = Event.of(Moved("here"))
+        first = await store.append("a-1", [event], condition=moved)
+        assert await store.append("a-1", [event], condition=moved) == first, "a retry is recognised before any check"
+        with pytest.raises(AppendConditionFailed):
+            await store.append("a-1", [Moved("there")], condition=moved)
+        await store.add("b-1", "imported", {"moved": True})
+        with pytest.raises(AppendConditionFailed):
+            await store.append("b-1", [Moved("there")], condition=AppendCondition(Query(types={Moved}, stream="b-1")))
+        await store.add("c-1", "imported", {"moved": False})
+
+        def within(transaction: hansard.Transaction) -> int:
+            condition = AppendCondition(Query(types={Moved}, stream="c-1"))
+            return transaction.append("c-1", Moved("here"), condition=condition).version or 0
+
+        assert await store.transact(within) == 2
+        with pytest.raises(AppendConditionFailed):
+            await store.transact(within)
+
+
+def test_a_transaction_reads_as_many_as_are_asked_for() -> None:
+    """Dropped events would look like the end."""
+    with hansard.open(":memory:", types=changed_types()) as store:
+        store.append("a-1", [*[Event("noise") for _ in range(3)], Event("x"), Event("noise"), Event("y")])
+        found = store.transact(lambda transaction: transaction.read(limit=2))
+        assert [event.type for event in found] == ["x", "y"]
+
+
+def test_handlers_see_all_parts_of_an_added_event() -> None:
+    """What append tells would differ from what add tells."""
+    told: list[str] = []
+    with hansard.open(":memory:", types=changed_types()) as store:
+        store.on("*", lambda event: told.append(event.type))
+        store.add("c-1", "customer-changed", {"name": "Jo", "city": "Rome"})
+        store.append("c-1", [Event("customer-changed", {"name": "Jo", "city": "Rome"})])
+    assert told == ["renamed", "moved"] * 2
+
+
+def test_an_event_whose_upcaster_fails_stops_only_who_looks_into_it() -> None:
+    """One bad event would stop every reader of the log."""
+    types, done = EventTypes(Renamed), list[str]()
+    types.upcast("customer-renamed", 1, to=Renamed)(lambda data: {"name": data["name"]})
+    with hansard.open(":memory:", types=types) as store:
+        for name in ("Jo", None, "Al"):
+            store.add(f"c-{name}", "customer-renamed", {"name": name} if name else {})
+        assert [event.position for event in store.read(Query(types={Renamed}))] == [1, 2, 3], "it is not passed by"
+        parking = Processor(
+            "p",
+            lambda event: done.append(event.value.name),
+            query=Query(types={Renamed}),
+            on_failure=hansard.PARK,
+            retry=hansard.Retry(attempts=1),
+        )
+        store.catch_up(parking)
+        assert done == ["Jo", "Al"]
+        (letter,) = store.reader("p").dead_letters
+        assert (letter.position, "KeyError" in letter.error) == (2, True)
+        with store.join("g", Query(types={Renamed})) as consumer:
+            assert [(consumer.take(5.0) or fail()).position for _ in range(3)] == [1, 2, 3]
+        assert "UnreadableEvent(position=2" in repr(store.all("c-None")[0])
+
+
+def fail() -> Any:
+    raise AssertionError
+
+
+def test_fields_of_tags_are_there_or_refused() -> None:
+    """A misspelt field would give no tag, and no query would find the event."""
+
+    class Colour(Enum):
+        RED = "red"
+
+    @dataclass(frozen=True)
+    class Box:
+        colour: Colour | None
+
+    @hansard.event("boxed", tags=["colour:{box.colour}", "kind:{box.kind}"])
+    @dataclass(frozen=True)
+    class Misspelt:
+        box: Box | None
+
+    @hansard.event("boxed", tags=["colour:{box.colour}"])
+    @dataclass(frozen=True)
+    class Boxed:
+        box: Box | None
+
+    with pytest.raises(InvalidInput, match=r"tags: 'kind:\{box.kind\}': Box has no 'kind'"):
+        Event.of(Misspelt(Box(None)))
+    assert Event.of(Boxed(Box(Colour.RED))).tags == {"colour:red"}
+    assert Event.of(Boxed(Box(None))).tags == Event.of(Boxed(None)).tags == frozenset()
+
+
+def test_many_queries_of_many_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread would clear what another is about to return."""
+    monkeypatch.setattr("hansard.event_types.registry._WIDENED_MAX", 3)
+    types = changed_types()
+
+    def work(number: int) -> None:
+        for n in range(2_000):
+            assert types.widened(Query(types={"moved"}, tags={f"{number}:{n}"})).items[0].types == {"moved", "customer-changed"}
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
+
+
+def test_a_failed_registration_leaves_nothing() -> None:
+    """A registry would hold half a class."""
+
+    @hansard.event("other", aliases=["moved"])
+    @dataclass
+    class Other:
+        x: int
+
+    types = EventTypes(Moved)
+    with pytest.raises(InvalidInput):
+        types.add(Other)
+    assert (len(types), Other in types) == (1, False)
+    with pytest.raises(InvalidInput, match="version: 5: Moved has version 1"):
+        types.write_as(Moved, 5)

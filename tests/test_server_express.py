@@ -40,7 +40,7 @@ BODIES = [
     b'{"type":"a","data":"' + b"y" * 70_000 + b'"}',
     b"[" * 500,
 ]
-STREAMS = ["s-1", "x" * 512, "x" * 513, "hansard.audit", "%73-1", "a%2Fb", "%FF", "", "s-1?x=1"]
+STREAMS = ["e-1#z", "s-1", "x" * 512, "x" * 513, "hansard.audit", "%73-1", "a%2Fb", "%FF", "", "s-1?x=1"]
 
 
 @pytest.fixture

@@ -306,6 +306,19 @@ def test_frozen_ids_are_the_same_in_every_run() -> None:
     assert str(Event("a").id) not in first
 
 
+def test_a_branch_of_a_frozen_store_is_on_its_clock() -> None:
+    """A what-if would differ from run to run."""
+    with FrozenStore() as store:
+        store.add("a-1", "x")
+        with store.branch() as branch:
+            store.clock.advance(timedelta(days=1))
+            assert branch.add("a-1", "y").timestamp == store.clock.now
+            branch.timers.set(Timer("t", timedelta(days=1), "a-1", Event("due")))
+            store.clock.advance(timedelta(days=1))
+            branch.catch_up(hansard.Timers)
+            assert [event.type for event in branch.read()] == ["x", "y", "due"]
+
+
 # State machines
 
 
@@ -345,6 +358,26 @@ def test_a_machine_makes_commands_by_their_annotations() -> None:
         state_machine(Decider("none", initial=0, decide=decide, evolve=evolve))
     with pytest.raises(InvalidInput, match="decider: 3 is int"):
         state_machine(3)  # type: ignore[arg-type]
+
+
+def test_commands_of_any_names_are_rules() -> None:
+    """One would take the place of another, or of the machine's own methods."""
+
+    @dataclass(frozen=True)
+    class Do:
+        amount: int
+
+    other = dataclass(frozen=True)(type("Do", (), {"__annotations__": {"amount": int}}))
+    seen: set[type] = set()
+
+    def decide(command: Any, state: int) -> list[Any]:
+        seen.add(type(command))
+        return []
+
+    one = Decider("names", initial=0, decide=decide, evolve=evolve)
+    machine = state_machine(one, {Do: st.builds(Do, st.just(1)), other: st.builds(other, st.just(1))})
+    run_state_machine_as_test(machine, settings=settings(max_examples=20, derandomize=True, database=None))
+    assert seen == {Do, other}
 
 
 def test_a_machine_finds_events_that_json_does_not_keep() -> None:

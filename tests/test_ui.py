@@ -382,6 +382,8 @@ def test_a_filter_by_a_new_name_finds_old_events(chromium: Any, with_domain: str
 def test_time_travel_by_a_decider(chromium: Any, with_domain: str) -> None:
     """The state that decisions rest on could not be looked at."""
     page = Page(chromium, with_domain)
+    page.go("/travel?stream=order-7&version=1&by=order")
+    assert page.tab.locator("#state tbody tr").first.inner_text().split("\t")[:2] == ["amount", "6"]
     page.go("/travel?stream=order-7&version=2&by=order")
     assert page.tab.locator("#state tbody tr").first.inner_text().split("\t")[:2] == ["amount", "11"]
     page.go("/travel?stream=order-7&by=order")
