@@ -550,6 +550,10 @@ class AsyncStore:
 
     # Keeping
 
+    async def barrier(self) -> None:
+        """See `Store.barrier`."""
+        await self._in_waiting_thread(self._storage.barrier)
+
     async def branch(self, at: int | None = None) -> "AsyncStore":
         """See `Store.branch`: `async with await store.branch() as branch`."""
         from hansard.storage.branch import BranchStorage  # as above

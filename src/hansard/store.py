@@ -633,6 +633,13 @@ class Store:
         """Wait until the head is beyond a position, or the time is over. Returns the head."""
         return self._storage.wait(check_bound("after", after), check_timeout(timeout_s))
 
+    def barrier(self) -> None:
+        """Return once everything can be read here that was acknowledged anywhere before the call.
+
+        On a cluster it is a message through the log, so that reads after it are linearizable; elsewhere it costs nothing.
+        """
+        self._storage.barrier()
+
     def branch(self, at: int | None = None) -> "Store":
         """A store that begins as this one was at a position (None: the head), and goes its own way from there, in memory.
 

@@ -74,6 +74,9 @@ class Around:
     def wait(self, after: int, timeout_s: float) -> int:
         return self._storage.wait(after, timeout_s)
 
+    def barrier(self) -> None:
+        self._storage.barrier()
+
     def check(self) -> list[str]:
         return self._storage.check()
 

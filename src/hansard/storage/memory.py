@@ -268,6 +268,9 @@ class MemoryStorage:
             self._check_open()
             return self._head()
 
+    def barrier(self) -> None:
+        """There is one copy of the log."""
+
     def check(self) -> list[str]:
         raise CapabilityMissing(Capability.CHECK, "memory")
 

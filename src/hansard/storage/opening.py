@@ -28,6 +28,8 @@ def open_storage(
         return _open_postgres(place, read_only=read_only, must_exist=must_exist, durability=durability)
     if place.startswith(("http://", "https://")):
         return _open_remote(place, read_only=read_only, durability=durability)
+    if place.startswith("nats://"):
+        return _open_cluster(place, read_only=read_only, durability=durability)
     path = _path(place)
     if path == ":memory:":
         return _open_memory(read_only=read_only)
@@ -67,6 +69,28 @@ def _open_remote(url: str, *, read_only: bool, durability: str) -> Storage:
     return RemoteStorage(parse(url), read_only=read_only)
 
 
+def _open_cluster(url: str, *, read_only: bool, durability: str) -> Storage:
+    try:
+        from hansard.storage.cluster.address import parse  # an engine is imported on demand
+        from hansard.storage.cluster.jetstream import JetStreamLog
+        from hansard.storage.cluster.storage import ClusterStorage
+    except ImportError as error:
+        raise OpenFailed("a cluster needs nats-py; install it with: pip install 'hansard[cluster]'") from error
+    if durability != "fsync":
+        raise InvalidInput("durability", durability, "what a cluster's log promises is decided where its servers are started")
+    if read_only:
+        raise InvalidInput(
+            "read_only", read_only, "a node of a cluster applies what the others write; to look only, open its replica's file"
+        )
+    address = parse(url)
+    log = JetStreamLog(address.servers, address.log, replicas=address.replicas, shown=address.shown)
+    try:
+        return ClusterStorage(log, address.replica, replicas=address.replicas)
+    except BaseException:
+        log.close()
+        raise
+
+
 def migrate_storage(url: str, *, plan: bool, writer: str | None, reader: str | None) -> list[str]:
     """See hansard.migrate."""
     if not isinstance(url, str) or not url.startswith(("postgresql://", "postgres://")):
@@ -91,7 +115,8 @@ def _path_of_url(url: str, scheme: str, rest: str) -> str:
     """sqlite:///relative/path, sqlite:////absolute/path, sqlite:///:memory:"""
     if scheme != "sqlite":
         raise OpenFailed(
-            f"{url}: there is no engine for {scheme}://; known are a path, sqlite:///path, postgresql://…, http://… and :memory:"
+            f"{url}: there is no engine for {scheme}://; known are a path, sqlite:///path, postgresql://…, nats://…, http://… "
+            "and :memory:"
         )
     if not rest.startswith("/"):
         raise InvalidInput("place", url, "a SQLite store is on no host; write sqlite:///path")

@@ -178,6 +178,10 @@ class Storage(Protocol):
     def wait(self, after: int, timeout_s: float) -> int:
         """Wait until the head is beyond `after`, or the time is over, or the store is closed. Returns the head."""
 
+    def barrier(self) -> None:
+        """Return once everything is readable here that was acknowledged anywhere before the call. Where there is but one copy of
+        the log, that is always so."""
+
     def check(self) -> list[str]:
         """Every invariant of what is stored, verified; one sentence for each that does not hold."""
 

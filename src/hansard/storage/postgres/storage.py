@@ -155,6 +155,9 @@ class PostgresStorage:
 
     # Keeping
 
+    def barrier(self) -> None:
+        """There is one copy of the log."""
+
     def check(self) -> list[str]:
         return self._readers.read(lambda connection: check.problems(connection, self._database.address.schema, self._log))
 

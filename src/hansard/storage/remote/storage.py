@@ -245,6 +245,9 @@ class RemoteStorage:
 
     # Keeping
 
+    def barrier(self) -> None:
+        """There is one copy of the log."""
+
     def check(self) -> list[str]:
         if Capability.CHECK not in self.capabilities:
             raise CapabilityMissing(Capability.CHECK, "served")

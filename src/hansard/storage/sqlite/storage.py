@@ -180,6 +180,9 @@ class SqliteStorage:
 
     # Keeping
 
+    def barrier(self) -> None:
+        """There is one copy of the log."""
+
     def check(self) -> list[str]:
         with self._readers.connection() as connection:
             return check.problems(connection)

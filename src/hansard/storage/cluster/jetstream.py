@@ -1,0 +1,196 @@
+"""NATS JetStream as a replicated log: one stream, one subject, messages of ours. The driver's event loop runs on a thread here.
+
+Facts: https://docs.nats.io/nats-concepts/jetstream/streams.
+"""
+
+import asyncio
+import threading
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import nats
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError, NoServersError
+from nats.errors import TimeoutError as NatsTimeoutError
+from nats.js import api
+from nats.js.errors import APIError, NotFoundError
+
+from hansard.errors import HansardError, OpenFailed, OutcomeUnknown, StorageFailed
+from hansard.storage.cluster.log import Deliver, LogInfo
+
+_DUPLICATES_S: Final = 120.0
+"""How long JetStream knows a message's id: longer than anybody tries again."""
+
+_OPEN_S: Final = 10.0
+_RESUME_S: Final = 0.5
+_PENDING_BYTES: Final = 64 * 1024 * 1024
+_ResultT = TypeVar("_ResultT")
+
+
+class JetStreamLog:
+    """See ReplicatedLog."""
+
+    def __init__(self, servers: tuple[str, ...], name: str, *, replicas: int, shown: str) -> None:
+        self._stream, self._subject = f"hansard-{name}", f"hansard.{name}"
+        self._shown = shown
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="hansard-jetstream", daemon=True)
+        self._thread.start()
+        self._following: asyncio.Task[None] | None = None
+        self._is_closed = False
+        self._client: Any = None
+        try:
+            self._client = self._run(self._connect(servers), _OPEN_S + 2)
+            self._js = self._client.jetstream(timeout=_OPEN_S)
+            self._run(self._prepare(replicas), 3 * _OPEN_S)
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            self.close()
+            raise OpenFailed(f"{shown}: {_words(error)}") from error
+        except HansardError:
+            self.close()
+            raise
+
+    async def _connect(self, servers: tuple[str, ...]) -> Any:
+        return await nats.connect(
+            list(servers),
+            connect_timeout=2,
+            max_reconnect_attempts=-1,
+            reconnect_time_wait=0.2,
+            allow_reconnect=True,
+            pending_size=_PENDING_BYTES,
+            error_cb=_quiet,
+            name="hansard",
+        )
+
+    async def _prepare(self, replicas: int) -> None:
+        """Make the stream if there is none; refuse one that could forget, or lose."""
+        try:
+            info = await self._js.stream_info(self._stream)
+        except NotFoundError:
+            config = api.StreamConfig(
+                name=self._stream,
+                subjects=[self._subject],
+                storage=api.StorageType.FILE,
+                num_replicas=replicas,
+                discard=api.DiscardPolicy.NEW,
+                duplicate_window=_DUPLICATES_S,
+                deny_delete=True,
+                max_age=0,
+            )
+            info = await self._js.add_stream(config)
+        wrong = list(_wrong(info.config, self._subject, replicas))
+        if wrong:
+            raise OpenFailed(f"{self._shown}: the JetStream stream {self._stream} is not set as it must be: {'; '.join(wrong)}")
+
+    def publish(self, message: bytes, *, id: str, timeout_s: float) -> int:
+        try:
+            return self._run(self._publish(message, id, timeout_s), timeout_s + 2)
+        except (NoRespondersError, NatsTimeoutError, TimeoutError, APIError, NatsError, OSError) as error:
+            raise OutcomeUnknown(f"{self._shown}: {_words(error)}; whether it was stored is not known yet") from error
+
+    async def _publish(self, message: bytes, id: str, timeout_s: float) -> int:
+        answer = await self._js.publish(self._subject, message, timeout=timeout_s, headers={"Nats-Msg-Id": id})
+        return int(answer.seq)
+
+    def follow(self, after: int, deliver: Deliver) -> None:
+        self._following = asyncio.run_coroutine_threadsafe(self._begin(after, deliver), self._loop).result(_OPEN_S)
+
+    async def _begin(self, after: int, deliver: Deliver) -> "asyncio.Task[None]":
+        return self._loop.create_task(self._follow(after, deliver))
+
+    async def _follow(self, after: int, deliver: Deliver) -> None:
+        """For ever; begins again after the last message that was delivered, whatever happens to servers and consumers."""
+        while True:
+            try:
+                after = await self._follow_once(after, deliver)
+            except (NatsError, APIError, TimeoutError, OSError):
+                await asyncio.sleep(_RESUME_S)
+
+    async def _follow_once(self, after: int, deliver: Deliver) -> int:
+        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1)
+        subscription = await self._js.subscribe(self._subject, ordered_consumer=True, config=config)
+        try:
+            while True:
+                try:
+                    message = await subscription.next_msg(timeout=_OPEN_S)
+                except (NatsTimeoutError, TimeoutError):
+                    info = await self._js.stream_info(self._stream)
+                    if info.state.last_seq > after:  # the consumer has lost its way
+                        return after
+                    continue
+                sequence = message.metadata.sequence.stream
+                if sequence <= after:
+                    continue
+                if sequence != after + 1:
+                    return after
+                deliver(sequence, message.data)
+                after = sequence
+        finally:
+            await subscription.unsubscribe()
+
+    def info(self) -> LogInfo:
+        try:
+            info = self._run(self._js.stream_info(self._stream), _OPEN_S + 2)
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            raise StorageFailed(f"{self._shown}: {_words(error)}") from error
+        created = getattr(info, "created", None)
+        return LogInfo(f"{self._stream} {created}", info.state.first_seq, info.state.last_seq)
+
+    def close(self) -> None:
+        if self._is_closed:
+            return
+        self._is_closed = True
+        with suppress(NatsError, TimeoutError, OSError):
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_OPEN_S)
+        self._end_loop()
+
+    async def _end(self) -> None:
+        """Nothing of the driver's may be left when its loop ends."""
+        if self._following is not None:
+            self._following.cancel()
+        if self._client is not None:
+            await self._client.close()
+        rest = [task for task in asyncio.all_tasks(self._loop) if task is not asyncio.current_task()]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    def _end_loop(self) -> None:
+        self._is_closed = True
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _run(self, coroutine: Coroutine[Any, Any, _ResultT], timeout_s: float) -> _ResultT:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
+
+
+def _wrong(config: Any, subject: str, replicas: int) -> Any:
+    """What of a stream's settings would lose messages."""
+    if config.subjects != [subject]:
+        yield f"its subjects are {config.subjects}, expected {[subject]}"
+    if str(config.storage).lower().rpartition(".")[2] != "file":
+        yield "it is kept in memory, expected storage file"
+    if (config.num_replicas or 1) < replicas:
+        yield f"it has {config.num_replicas} replicas, expected at least {replicas} (?replicas=1 for a single server)"
+    if (config.max_age or 0) > 0:
+        yield f"messages end after {config.max_age} s, expected no max_age"
+    for name in ("max_msgs", "max_bytes", "max_msgs_per_subject"):
+        if (getattr(config, name) or -1) > 0:
+            yield f"{name} is {getattr(config, name)}, expected no limit"
+    if (config.duplicate_window or 0) < _DUPLICATES_S:
+        yield f"duplicate_window is {config.duplicate_window} s, expected at least {_DUPLICATES_S:g}"
+    if str(config.retention or "limits").lower().rpartition(".")[2] != "limits":
+        yield f"retention is {config.retention}, expected limits"
+
+
+def _words(error: BaseException) -> str:
+    if isinstance(error, NoServersError | TimeoutError):
+        return "no server answers"
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+async def _quiet(error: Exception) -> None:
+    """The driver reconnects by itself; those who wait for an answer are told."""

@@ -1,0 +1,243 @@
+"""One node's replica: a SQLite file to which messages are applied in the log's order, by rules that are the same on every node.
+
+The file is a cache of the log. It holds the number of the last message that was applied to it, and a digest of all of them.
+"""
+
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any, Final, NamedTuple, TypeVar
+
+import msgspec
+
+from hansard.appends import Append, Appended
+from hansard.errors import CapabilityMissing, HansardError, OpenFailed
+from hansard.events import RecordedEvent
+from hansard.query import Query
+from hansard.storage.around import AroundTransaction
+from hansard.storage.cluster import messages
+from hansard.storage.cluster.messages import Message, Step
+from hansard.storage.port import Capability, Dialect, InlineHook, StorageTransaction
+from hansard.storage.sqlite.storage import SqliteStorage
+
+_COLLECTION: Final = "hansard.cluster"
+_KEY: Final = "applied"
+_ResultT = TypeVar("_ResultT")
+
+
+class Applied(msgspec.Struct):
+    """How far a replica is: the sequence of the last message, the digest of all up to it, and which log they are of."""
+
+    sequence: int
+    digest: str
+    log: str
+
+
+class Outcome(NamedTuple):
+    """Of one message: for each append its place or its refusal; or whether the transaction has happened."""
+
+    message: Message
+    places: list[Appended | HansardError]
+    has_happened: bool
+
+
+class _Again(Exception):
+    """A transaction has seen what is not so any more."""
+
+
+class _Rehearsed(Exception):
+    """Ends a rehearsal: nothing of it is to stay."""
+
+
+class Replica:
+    """Used by one thread at a time for `apply`; reads by any."""
+
+    def __init__(self, path: str, log: str) -> None:
+        self._proposed_us = 0
+        self.storage = SqliteStorage(path, synchronous="NORMAL", clock_us=lambda: self._proposed_us)
+        text = self.storage.get(_COLLECTION, [_KEY]).get(_KEY)
+        self.applied = Applied(0, "", log) if text is None else msgspec.json.decode(text, type=Applied)
+        if self.applied.log != log:
+            self.storage.close()
+            raise OpenFailed(f"{path}: this is a replica of another log; give another file, or delete it")
+        if text is None and self.storage.head():
+            self.storage.close()
+            raise OpenFailed(f"{path}: this is a store of its own, and no replica of a log; give another file")
+
+    def apply(self, group: Sequence[tuple[int, Message]]) -> list[Outcome]:
+        """Apply messages, in order: as many appends as possible in one transaction. The outcome of each."""
+        outcomes: list[Outcome] = []
+        plain: list[tuple[int, Message]] = []
+        for sequence, message in group:
+            if message.steps:
+                outcomes += self._apply_appends(plain)
+                outcomes.append(self._apply_transaction(sequence, message))
+                plain = []
+            else:
+                plain.append((sequence, message))
+        return [*outcomes, *self._apply_appends(plain)]
+
+    def _apply_appends(self, group: Sequence[tuple[int, Message]]) -> list[Outcome]:
+        if not group:
+            return []
+
+        def work(transaction: StorageTransaction) -> tuple[list[Outcome], Applied]:
+            applied, outcomes = self.applied, list[Outcome]()
+            for sequence, message in group:
+                self._proposed_us = message.proposed_us
+                places = [_placed(transaction, messages.append_of(form)) for form in message.appends]
+                outcomes.append(Outcome(message, places, True))
+                applied = _after(applied, sequence, [_place_digest(place) for place in places])
+            _note(transaction, applied)
+            return outcomes, applied
+
+        outcomes, self.applied = self.storage.transact(work)
+        return outcomes
+
+    def _apply_transaction(self, sequence: int, message: Message) -> Outcome:
+        done, again = _after(self.applied, sequence, [b"done"]), _after(self.applied, sequence, [b"again"])
+
+        def work(transaction: StorageTransaction) -> None:
+            self._proposed_us = message.proposed_us
+            for step in message.steps:
+                _play(transaction, step)
+            _note(transaction, done)
+
+        try:
+            self.storage.transact(work)
+        except _Again:
+            self.storage.transact(lambda transaction: _note(transaction, again))
+            self.applied = again
+            return Outcome(message, [], False)
+        self.applied = done
+        return Outcome(message, [], True)
+
+    def rehearse(
+        self, work: Callable[[StorageTransaction], _ResultT], proposed_us: int, inline: InlineHook | None
+    ) -> tuple[_ResultT, list[Step]]:
+        """Run a function on this replica, take everything back, and give its result and what it has seen and done. What `inline`
+        does with its appends is a part of it."""
+        recording: list[Step] = []
+        results: list[_ResultT] = []
+
+        def run(transaction: StorageTransaction) -> None:
+            recording.clear()
+            results.clear()
+            self._proposed_us = proposed_us
+            results.append(work(_Recording(transaction, recording, inline)))
+            raise _Rehearsed
+
+        try:
+            self.storage.transact(run)
+        except _Rehearsed:
+            return results[0], recording
+        raise AssertionError("unreachable")
+
+
+def _placed(transaction: StorageTransaction, append: Append) -> Appended | HansardError:
+    try:
+        return transaction.append(append)
+    except HansardError as refusal:
+        return refusal
+
+
+def _place_digest(place: Appended | HansardError) -> bytes:
+    return messages.digest_of_place(place) if isinstance(place, Appended) else place.code.encode()
+
+
+def _after(applied: Applied, sequence: int, outcomes: Sequence[bytes]) -> Applied:
+    """The digest goes on over what was decided, so replicas that decide otherwise differ from there on."""
+    digest = blake2b(f"{applied.digest} {sequence} ".encode() + b" ".join(outcomes), digest_size=16).hexdigest()
+    return Applied(sequence, digest, applied.log)
+
+
+def _note(transaction: StorageTransaction, applied: Applied) -> None:
+    transaction.put(_COLLECTION, {_KEY: msgspec.json.encode(applied)})
+
+
+def _play(transaction: StorageTransaction, step: Step) -> None:
+    """One step of a transcript. Raises _Again if it sees something else than before."""
+    match step:
+        case messages.Put():
+            transaction.put(step.collection, step.documents)
+        case messages.Drop():
+            transaction.drop(step.collection)
+        case messages.Get():
+            _same(step.found, messages.digest_of(sorted(transaction.get(step.collection, step.keys).items())))
+        case messages.Scan():
+            _same(step.found, messages.digest_of(transaction.scan(step.collection, after=step.after, limit=step.limit)))
+        case messages.Head():
+            _same(b"", b"" if transaction.head() == step.position else b"other")
+        case messages.Read():
+            events = transaction.read(
+                messages.query_of(step.items), after=step.after, before=step.before, backwards=step.backwards, limit=step.limit
+            )
+            _same(step.found, messages.digest_of_events(events))
+        case messages.Stored():
+            _same(step.outcome, _place_digest(_placed(transaction, messages.append_of(step.append))))
+
+
+def _same(before: bytes, now: bytes) -> None:
+    if before != now:
+        raise _Again
+
+
+class _Recording(AroundTransaction):
+    """Writes down what a transaction sees and does. It lends no database: what is done there, other nodes would not do."""
+
+    def __init__(self, transaction: StorageTransaction, steps: list[Step], inline: InlineHook | None) -> None:
+        super().__init__(transaction)
+        self._steps = steps
+        self._inline = inline
+
+    def get(self, collection: str, keys: Sequence[str]) -> dict[str, bytes]:
+        found = self._transaction.get(collection, keys)
+        self._steps.append(messages.Get(collection, list(keys), messages.digest_of(sorted(found.items()))))
+        return found
+
+    def scan(self, collection: str, *, after: str = "", limit: int) -> list[tuple[str, bytes]]:
+        found = self._transaction.scan(collection, after=after, limit=limit)
+        self._steps.append(messages.Scan(collection, after, limit, messages.digest_of(found)))
+        return found
+
+    def put(self, collection: str, documents: Any) -> None:
+        self._transaction.put(collection, documents)
+        self._steps.append(messages.Put(collection, dict(documents)))
+
+    def drop(self, collection: str) -> None:
+        self._transaction.drop(collection)
+        self._steps.append(messages.Drop(collection))
+
+    def append(self, append: Append, *, then: InlineHook | None = None) -> Appended:
+        then = then or self._inline
+        hook = None if then is None else (lambda _, recorded: then(self, recorded))
+        before, step = len(self._steps), messages.Stored(messages.form_of(append), b"")
+        self._steps.append(step)
+        try:
+            appended = self._transaction.append(append, then=hook)
+        except HansardError as refusal:
+            del self._steps[before:]
+            if then is None:
+                step.outcome = refusal.code.encode()
+                self._steps.append(step)
+            raise
+        step.outcome = messages.digest_of_place(appended)
+        return appended
+
+    def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
+        events = self._transaction.read(query, after=after, before=before, backwards=backwards, limit=limit)
+        found = messages.digest_of_events(events)
+        self._steps.append(messages.Read(messages.items_of(query), after, before, backwards, limit, found))
+        return events
+
+    def head(self) -> int:
+        position = self._transaction.head()
+        self._steps.append(messages.Head(position))
+        return position
+
+    @property
+    def dialect(self) -> Dialect:
+        raise CapabilityMissing(Capability.CONNECTION, "a cluster")
+
+    @property
+    def connection(self) -> Any:
+        raise CapabilityMissing(Capability.CONNECTION, "a cluster")

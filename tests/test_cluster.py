@@ -1,0 +1,323 @@
+"""Three nodes on three servers: one order everywhere, through kills; what does not belong together is refused."""
+
+import asyncio
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import nats
+import pytest
+from nats.js import api
+
+import hansard
+from hansard import (
+    ANY,
+    AppendCondition,
+    AppendConditionFailed,
+    Event,
+    HansardError,
+    InvalidInput,
+    NewerFormat,
+    OpenFailed,
+    OutcomeUnknown,
+    Processor,
+    Projection,
+    Query,
+    StoreCorrupt,
+    WrongExpectedVersion,
+)
+from hansard.storage.cluster import messages
+from nats_servers import Cluster, new_log, single
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    cluster = Cluster(tmp_path_factory.mktemp("cluster")).start()
+    yield cluster
+    cluster.stop()
+
+
+def opened(url: str, *, tries: int = 60) -> hansard.Store:
+    """A new cluster takes a while until it has a leader."""
+    for _ in range(tries):
+        try:
+            return hansard.open(url)
+        except OpenFailed:
+            time.sleep(0.25)
+    return hansard.open(url)
+
+
+@pytest.fixture
+def nodes(servers: Cluster, tmp_path: Path) -> Iterator[list[hansard.Store]]:
+    log = f"log-{uuid4().hex}"
+    stores = [opened(f"nats://{servers.hosts()}/{log}?replica={tmp_path / f'{n}.db'}") for n in range(3)]
+    yield stores
+    for store in stores:
+        store.close()
+
+
+def applied(store: hansard.Store) -> Any:
+    return store._storage.applied  # type: ignore[attr-defined]
+
+
+def assert_equal(nodes: list[hansard.Store]) -> list[hansard.RecordedEvent]:
+    """All replicas hold the same log, by their events and by their digests."""
+    for node in nodes:
+        node.barrier()
+    last = max(applied(node).sequence for node in nodes)
+    ends = time.monotonic() + 20
+    while any(applied(node).sequence < last for node in nodes) and time.monotonic() < ends:
+        time.sleep(0.01)
+    assert len({(applied(node).sequence, applied(node).digest) for node in nodes}) == 1
+    logs = [list(node.read()) for node in nodes]
+    assert logs[0] == logs[1] == logs[2]
+    assert [event.position for event in logs[0]] == list(range(1, len(logs[0]) + 1))
+    for node in nodes:
+        assert node.check() == []
+    return logs[0]
+
+
+def test_one_order_on_all_nodes(nodes: list[hansard.Store]) -> None:
+    """Readers of two nodes would see two histories."""
+    for n in range(30):
+        nodes[n % 3].append("a-1", Event("happened", n), expected_version=n)
+        nodes[(n + 1) % 3].barrier()
+        assert nodes[(n + 1) % 3].stream("a-1").version == n + 1, "a barrier sees what was acknowledged elsewhere"
+    assert [event.data for event in assert_equal(nodes)] == list(range(30))
+
+
+def test_of_appends_that_exclude_each_other_one_wins_on_every_node(nodes: list[hansard.Store]) -> None:
+    """Two nodes would give the same name away."""
+    won: list[tuple[int, int]] = []
+
+    def claim(number: int) -> None:
+        for name in range(12):
+            query = Query(tags={f"name:{name}"})
+            try:
+                nodes[number % 3].append(None, Event("claimed", number, tags={f"name:{name}"}), condition=AppendCondition(query))
+                won.append((name, number))
+            except AppendConditionFailed:
+                continue
+
+    threads = [threading.Thread(target=claim, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    events = assert_equal(nodes)
+    assert sorted(won) == sorted((int(next(iter(event.tags))[5:]), event.data) for event in events)
+    assert len(events) == 12
+
+
+def test_processors_and_projections_work_on_the_cluster(nodes: list[hansard.Store]) -> None:
+    """Nodes would do the same work twice, or none of it."""
+    done: list[int] = []
+    total = Projection("total", lambda state, event: state + event.data, initial=0, key="all")
+    mailer = Processor("mailer", lambda event: done.append(event.position), query=Query(types={"paid"}))
+    with nodes[0].run(total, mailer) as first, nodes[1].run(total, mailer) as second:
+        for n in range(20):
+            nodes[2].add(f"o-{n % 4}", "paid", n)
+        for node, running in ((nodes[0], first), (nodes[1], second)):
+            node.barrier()
+            running.wait_until_caught_up(30)
+    assert sorted(done) == list(range(1, 21))
+    for node in nodes:
+        node.barrier()
+        assert node.model("total")["all"] == sum(range(20))
+    assert_equal(nodes)
+
+
+@pytest.mark.parametrize("fault", ["kill", "stop", "all"])
+def test_faults_of_servers_under_load_lose_and_double_nothing(servers: Cluster, nodes: list[hansard.Store], fault: str) -> None:
+    """An acknowledged append would be lost with the server that has acknowledged it."""
+    acknowledged: list[str] = []
+    refused: list[str] = []
+    open_outcomes: list[str] = []
+    is_over = threading.Event()
+
+    def client(number: int) -> None:
+        rng = random.Random(number)
+        for n in range(10_000):
+            if is_over.is_set():
+                return
+            event = Event("happened", f"{number}-{n}")
+            try:
+                nodes[number % 3].append(f"s-{rng.randrange(3)}", event, expected_version=rng.choice([ANY, ANY, ANY, 3]))
+                acknowledged.append(event.data)
+            except WrongExpectedVersion:
+                refused.append(event.data)
+            except (OutcomeUnknown, HansardError):
+                open_outcomes.append(event.data)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for victim in (0, 1):
+        time.sleep(0.4)
+        _strike(servers, fault, victim)
+    ends, before = time.monotonic() + 40, len(acknowledged)
+    while len(acknowledged) < before + 30 and time.monotonic() < ends:
+        time.sleep(0.1)
+    is_over.set()
+    for thread in threads:
+        thread.join()
+    stored = [event.data for event in assert_equal(nodes)]
+    assert len(stored) == len(set(stored)), "an event is there twice"
+    assert set(acknowledged) <= set(stored), "an acknowledged append is lost"
+    assert set(refused).isdisjoint(stored), "a refused append is there"
+    assert set(stored) <= set(acknowledged) | set(open_outcomes)
+    assert len(acknowledged) >= before + 30, "the cluster did not go on"
+
+
+def _strike(servers: Cluster, fault: str, victim: int) -> None:
+    if fault == "all":
+        for server in servers.servers:
+            server.kill()
+        for server in servers.servers:
+            server.start()
+        return
+    server = servers.servers[victim]
+    assert server.process is not None
+    if fault == "stop":
+        server.process.send_signal(signal.SIGSTOP)
+        time.sleep(1.0)
+        server.process.send_signal(signal.SIGCONT)
+        return
+    server.kill()
+    time.sleep(0.3)
+    server.start()
+
+
+def test_a_node_that_was_away_catches_up(nodes: list[hansard.Store], servers: Cluster, tmp_path: Path) -> None:
+    """It would go on with holes."""
+    nodes[0].add("a-1", "first")
+    nodes[2].close()
+    for start in range(0, 5_000, 500):
+        nodes[0].append("b-1", [Event("happened", start + n) for n in range(500)])
+    log = nodes[0]._storage._log._stream.removeprefix("hansard-")  # type: ignore[attr-defined]
+    nodes[2] = opened(f"nats://{servers.hosts()}/{log}?replica={tmp_path / '2.db'}")
+    assert nodes[2].head() == 5_001
+    fresh = opened(f"nats://{servers.hosts()}/{log}?replica={tmp_path / 'fresh.db'}")
+    assert list(fresh.read()) == list(nodes[0].read())
+    fresh.close()
+    assert_equal(nodes)
+
+
+# What does not belong together (one server)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("nats:///orders?replica=x.db", "expected a server"),
+        ("nats://localhost?replica=x.db", "log: '': expected a name of letters"),
+        ("nats://localhost/a.b?replica=x.db", "log: 'a.b': expected a name of letters"),
+        ("nats://localhost/orders", "replica: None: expected the path of this node's own file"),
+        ("nats://localhost/orders?replica=x.db&replicas=2", "replicas: '2': expected 1, 3 or 5"),
+        ("nats://user:secret@localhost/orders?replica=x.db&more=1", "there is no option more"),
+    ],
+)
+def test_an_address_that_cannot_be_is_refused(url: str, message: str) -> None:
+    """A node would write to another log than was meant."""
+    with pytest.raises(InvalidInput, match=message) as caught:
+        hansard.open(url)
+    assert "secret" not in str(caught.value)
+
+
+def test_no_server_is_told(tmp_path: Path) -> None:
+    """The reason would be a driver's error."""
+    with pytest.raises(OpenFailed, match=r"no server answers"):
+        hansard.open(f"nats://127.0.0.1:1/orders?replica={tmp_path / 'x.db'}")
+
+
+def with_jetstream(work: Any) -> Any:
+    async def run() -> Any:
+        client = await nats.connect(f"nats://127.0.0.1:{single().port}")
+        try:
+            return await work(client.jetstream())
+        finally:
+            await client.close()
+
+    return asyncio.run(run())
+
+
+def test_a_log_that_could_forget_is_refused(tmp_path: Path) -> None:
+    """Events would be gone when the log is full, or old."""
+    url = new_log(tmp_path / "x.db")
+    name = url.partition("?")[0].rpartition("/")[2]
+
+    async def make(js: Any) -> None:
+        config = api.StreamConfig(
+            name=f"hansard-{name}", subjects=[f"hansard.{name}"], max_msgs=100, max_age=3600, storage=api.StorageType.MEMORY
+        )
+        await js.add_stream(config)
+
+    with_jetstream(make)
+    with pytest.raises(
+        OpenFailed, match=r"is not set as it must be: .*in memory.*messages end after.*max_msgs is 100"
+    ):
+        hansard.open(url)
+    with pytest.raises(OpenFailed, match="it has 1 replicas, expected at least 3"):
+        hansard.open(url.replace("&replicas=1", ""))
+
+
+def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:
+    """Two logs would be mixed."""
+    one, two = new_log(tmp_path / "one.db"), new_log(tmp_path / "one.db")
+    with hansard.open(one) as store:
+        store.add("a-1", "happened")
+    with pytest.raises(OpenFailed, match="this is a replica of another log"):
+        hansard.open(two)
+    with hansard.open(tmp_path / "own.db") as store:
+        store.add("a-1", "happened")
+    with pytest.raises(OpenFailed, match="this is a store of its own, and no replica of a log"):
+        hansard.open(new_log(tmp_path / "own.db"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "kind", "message"),
+    [
+        (
+            lambda text: text[:-1] + bytes([text[-1] ^ 1]),
+            StoreCorrupt,
+            "message 2 of the log is damaged: its checksum does not fit",
+        ),
+        (lambda text: text[:2] + b"\x09" + text[3:], NewerFormat, "message 2 of the log: format 9 is newer than 1"),
+        (lambda text: b"hello", StoreCorrupt, "message 2 of the log is none of ours"),
+    ],
+    ids=["damaged", "newer", "foreign"],
+)
+def test_a_message_that_cannot_be_read_stops_the_node_before_it(tmp_path: Path, spoil: Any, kind: Any, message: str) -> None:
+    """It would be passed by, and the node would differ from the others for ever."""
+    url = new_log(tmp_path / "x.db")
+    name = url.partition("?")[0].rpartition("/")[2]
+    store = hansard.open(url)
+    store.add("a-1", "happened")
+    form = messages.form_of(hansard.appends.Append((hansard.StreamAppend("a-1", [Event("more")]),)))  # type: ignore[attr-defined]
+    text = spoil(messages.written(messages.Message(b"n" * 16, 1, 0, [form], [])))
+
+    async def publish(js: Any) -> None:
+        await js.publish(f"hansard.{name}", text)
+
+    with_jetstream(publish)
+    ends = time.monotonic() + 10
+    with pytest.raises(kind, match=message):
+        while time.monotonic() < ends:
+            store.add("a-1", "later")
+    assert store.head() == 1, "what was applied before is there"
+    store.close()
+    with pytest.raises(kind, match=message):
+        hansard.open(url)
+
+
+def test_an_append_that_is_too_large_for_the_log_is_refused(tmp_path: Path) -> None:
+    """It would be tried for ever."""
+    with hansard.open(new_log(tmp_path / "x.db")) as store:
+        with pytest.raises(InvalidInput, match=r"append: .*expected at most .* bytes in one message of the cluster's log"):
+            store.add("a-1", "large", "y" * 1_100_000)
+        assert store.add("a-1", "small").position == 1
