@@ -31,7 +31,12 @@ from hansard import (
     StoreCorrupt,
     WrongExpectedVersion,
 )
+from hansard.storage.around import Around
 from hansard.storage.cluster import messages
+from hansard.storage.opening import open_storage
+from hansard.storage.port import Storage
+from hansard.testing import simulator
+from hansard.testing.schedules import Schedule
 from nats_servers import Cluster, new_log, single
 
 
@@ -208,6 +213,42 @@ def test_a_node_that_was_away_catches_up(nodes: list[hansard.Store], servers: Cl
     assert_equal(nodes)
 
 
+@pytest.mark.parametrize("seed", range(500, 504))
+def test_threads_race_on_nodes_of_their_own(servers: Cluster, tmp_path: Path, seed: int) -> None:
+    """A race of nodes would break order, versions or conditions."""
+    log, numbers = f"log-{uuid4().hex}", iter(range(100))
+    place = f"nats://{servers.hosts()}/{log}?replica={tmp_path}"
+    simulator.simulate(lambda: opened(f"{place}/{next(numbers)}.db"), seed, clients=5, readers=2)
+
+
+def test_members_come_and_go_on_nodes_of_their_own(tmp_path: Path) -> None:
+    """A reader would skip an event, or handle it twice, where members are on different nodes."""
+    for seed in range(50_000, 50_004):
+        url = new_log(tmp_path / "x.db")
+        nodes: list[Storage] = []
+
+        def open_node() -> Storage:
+            replica = tmp_path / f"{seed}-{len(nodes)}.db"  # noqa: B023
+            nodes.append(_Seen(open_storage(url.replace(str(tmp_path / "x.db"), str(replica)))))  # noqa: B023
+            return nodes[-1]  # noqa: B023
+
+        try:
+            Schedule(open_node, seed).run(150)
+        except BaseException as error:
+            error.add_note(f"to run it again: seed {seed}")
+            raise
+        for node in nodes:
+            node.close()
+
+
+class _Seen(Around):
+    """A node whose head is looked at through the log: a schedule takes for granted that it sees what others have done."""
+
+    def head(self) -> int:
+        self._storage.barrier()
+        return self._storage.head()
+
+
 # What does not belong together (one server)
 
 
@@ -258,9 +299,7 @@ def test_a_log_that_could_forget_is_refused(tmp_path: Path) -> None:
         await js.add_stream(config)
 
     with_jetstream(make)
-    with pytest.raises(
-        OpenFailed, match=r"is not set as it must be: .*in memory.*messages end after.*max_msgs is 100"
-    ):
+    with pytest.raises(OpenFailed, match=r"is not set as it must be: .*in memory.*messages end after.*max_msgs is 100"):
         hansard.open(url)
     with pytest.raises(OpenFailed, match="it has 1 replicas, expected at least 3"):
         hansard.open(url.replace("&replicas=1", ""))

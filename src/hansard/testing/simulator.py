@@ -57,7 +57,8 @@ def run_reader(store: Store, is_over: Callable[[], bool]) -> list[RecordedEvent]
     """Follow the log page by page, as any checkpointing reader does; every event must come once, in order."""
     seen: list[RecordedEvent] = []
     while True:
-        was_over = is_over()
+        if was_over := is_over():
+            store.barrier()
         after = seen[-1].position if seen else 0
         page = list(store.read(after=after, limit=50))
         seen += page
@@ -106,6 +107,7 @@ def simulate(open_store: Callable[[], Store], seed: int, *, clients: int = 8, re
 def judge(store: Store, diaries: Sequence[Diary], followed: Sequence[Sequence[RecordedEvent]], *, label: str) -> None:
     """Raises AssertionError, with the label, if the log is not what the clients were told or the readers saw."""
     try:
+        store.barrier()
         log = assert_log_holds(store)
         _judge_acknowledged(log, diaries)
         _judge_claims(log, diaries)
