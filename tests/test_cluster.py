@@ -1,8 +1,11 @@
 """Three nodes on three servers: one order everywhere, through kills; what does not belong together is refused."""
 
 import asyncio
+import json
 import random
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +22,7 @@ from hansard import (
     ANY,
     AppendCondition,
     AppendConditionFailed,
+    CapabilityMissing,
     Event,
     HansardError,
     InvalidInput,
@@ -211,6 +215,51 @@ def test_a_node_that_was_away_catches_up(nodes: list[hansard.Store], servers: Cl
     assert list(fresh.read()) == list(nodes[0].read())
     fresh.close()
     assert_equal(nodes)
+
+
+def test_a_node_that_decides_otherwise_is_found_out(nodes: list[hansard.Store]) -> None:
+    """Two histories would be told for ever."""
+    for node in nodes:
+        node.add("a-1", "happened")
+    replica = nodes[1]._storage._replica  # type: ignore[attr-defined]
+    replica.applied = replica.applied.__class__(replica.applied.sequence, "another digest", replica.applied.log)
+    ends = time.monotonic() + 20
+    with pytest.raises(StoreCorrupt, match="have decided differently, between messages"):
+        while time.monotonic() < ends:
+            nodes[1].add("a-1", "later")
+            nodes[0].add("a-1", "later")
+
+
+def test_the_command_line_tells_of_nodes_makes_snapshots_and_trims(
+    nodes: list[hansard.Store], servers: Cluster, tmp_path: Path
+) -> None:
+    """Nobody would know how the cluster is, and the log would grow for ever."""
+    for n in range(30):
+        nodes[n % 3].append("a-1", Event("happened", n))
+    log = nodes[0]._storage._log._stream.removeprefix("hansard-")  # type: ignore[attr-defined]
+    place = f"nats://{servers.hosts()}/{log}?replica="
+    status = json.loads(run("status", place + str(tmp_path / "cli.db"), "--json"))
+    assert (status["first"], status["applied"] == status["last"], len(status["members"])) == (1, True, 4)
+    assert "compared up to message" in run("check", place + str(tmp_path / "cli.db"))
+    for node in nodes:
+        node.barrier()
+    made = run("snapshot", place + str(tmp_path / "cli.db"), str(tmp_path / "snapshot.db"))
+    sequence = int(made.replace(",", "").rpartition(" (hansard")[0].rpartition(" ")[2])
+    beyond = run("trim", place + str(tmp_path / "cli.db"), "--to", "99999", code=2)
+    assert "expected at most" in beyond
+    assert "the log begins at message" in run("trim", place + str(tmp_path / "cli.db"), "--to", str(sequence - 5), "--force")
+    with pytest.raises(OpenFailed, match=r"the log begins at message .* begin with a snapshot"):
+        hansard.open(place + str(tmp_path / "new.db"))
+    with hansard.open(place + str(tmp_path / "snapshot.db")) as begun:
+        assert list(begun.read()) == list(nodes[0].read())
+    with pytest.raises(CapabilityMissing, match="a replica on each of several nodes"), hansard.open(":memory:") as memory:
+        _ = memory.cluster
+
+
+def run(*words: str, code: int = 0) -> str:
+    done = subprocess.run([sys.executable, "-m", "hansard", "cluster", *words], capture_output=True, text=True, timeout=90)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("seed", range(500, 504))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from hansard import causation
 from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events, restored
-from hansard.errors import InvalidType
+from hansard.errors import CapabilityMissing, InvalidType
 from hansard.event_types.registry import EventTypes, checked_types
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers
@@ -632,6 +632,14 @@ class Store:
     def wait(self, after: int, timeout_s: float) -> int:
         """Wait until the head is beyond a position, or the time is over. Returns the head."""
         return self._storage.wait(check_bound("after", after), check_timeout(timeout_s))
+
+    @property
+    def cluster(self) -> Any:
+        """The cluster that this store is a node of, from outside: `status()`, `trim(...)`. CapabilityMissing for other stores."""
+        control = getattr(self._untyped, "control", None)
+        if control is None:
+            raise CapabilityMissing(Capability.CLUSTER, "this")
+        return control
 
     def barrier(self) -> None:
         """Return once everything can be read here that was acknowledged anywhere before the call.

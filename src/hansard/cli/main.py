@@ -10,6 +10,7 @@ from hansard import __version__
 from hansard.cli.append import append
 from hansard.cli.bench import bench
 from hansard.cli.check import backup, check
+from hansard.cli.cluster import cluster
 from hansard.cli.copy import copy
 from hansard.cli.dead_letters import dead_letters
 from hansard.cli.demo import demo
@@ -48,7 +49,7 @@ def hansard(debug: bool) -> None:
 
 COMMANDS = (
     demo, append, read, tail, streams, stats, import_, export, copy, check, backup, migrate, bench,
-    run_, readers, projections, dead_letters, timers, schema, serve, ui, keys, config,
+    run_, readers, projections, dead_letters, timers, schema, cluster, serve, ui, keys, config,
 )  # fmt: skip
 for command in COMMANDS:
     hansard.add_command(command)

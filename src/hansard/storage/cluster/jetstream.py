@@ -137,6 +137,12 @@ class JetStreamLog:
         created = getattr(info, "created", None)
         return LogInfo(f"{self._stream} {created}", info.state.first_seq, info.state.last_seq)
 
+    def trim(self, to: int) -> None:
+        try:
+            self._run(self._js.purge_stream(self._stream, seq=to + 1), _OPEN_S + 2)
+        except (NatsError, APIError, TimeoutError, OSError) as error:
+            raise StorageFailed(f"{self._shown}: {_words(error)}") from error
+
     def close(self) -> None:
         if self._is_closed:
             return

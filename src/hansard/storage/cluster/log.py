@@ -30,4 +30,7 @@ class ReplicatedLog(Protocol):
 
     def info(self) -> LogInfo: ...
 
+    def trim(self, to: int) -> None:
+        """Forget all messages up to a sequence."""
+
     def close(self) -> None: ...

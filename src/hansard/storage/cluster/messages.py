@@ -100,13 +100,17 @@ Step = Get | Scan | Put | Drop | Read | Head | Stored
 
 
 class Message(msgspec.Struct, array_like=True):
-    """Of a node, its number there. `appends`, or (if they are none) the `steps` of one transaction."""
+    """Of a node, its number there. `appends`, or (if they are none) the `steps` of one transaction; or neither: then it only
+    tells how far its node is. `applied`, `digest`: what the node has applied, for others to compare; `name`: for people."""
 
     node: bytes
     number: int
     proposed_us: int
     appends: list[AppendForm]
     steps: list[Step]
+    name: str = ""
+    applied: int = 0
+    digest: str = ""
 
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -33,8 +33,9 @@ class Applied(msgspec.Struct):
 
 
 class Outcome(NamedTuple):
-    """Of one message: for each append its place or its refusal; or whether the transaction has happened."""
+    """Of one message: for each append its place or its refusal; or whether the transaction has happened. `applied`: by then."""
 
+    applied: Applied
     message: Message
     places: list[Appended | HansardError]
     has_happened: bool
@@ -85,8 +86,8 @@ class Replica:
             for sequence, message in group:
                 self._proposed_us = message.proposed_us
                 places = [_placed(transaction, messages.append_of(form)) for form in message.appends]
-                outcomes.append(Outcome(message, places, True))
                 applied = _after(applied, sequence, [_place_digest(place) for place in places])
+                outcomes.append(Outcome(applied, message, places, True))
             _note(transaction, applied)
             return outcomes, applied
 
@@ -107,9 +108,9 @@ class Replica:
         except _Again:
             self.storage.transact(lambda transaction: _note(transaction, again))
             self.applied = again
-            return Outcome(message, [], False)
+            return Outcome(again, message, [], False)
         self.applied = done
-        return Outcome(message, [], True)
+        return Outcome(done, message, [], True)
 
     def rehearse(
         self, work: Callable[[StorageTransaction], _ResultT], proposed_us: int, inline: InlineHook | None

@@ -1,6 +1,8 @@
 """The engine of a cluster's node: publishes what is to be done, applies what the log says, reads its own replica."""
 
+import os
 import queue
+import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +16,9 @@ from hansard.limits import BUSY_TIMEOUT_S
 from hansard.storage.around import Around
 from hansard.storage.clock import now_us
 from hansard.storage.cluster import messages
+from hansard.storage.cluster.control import ClusterControl
 from hansard.storage.cluster.log import ReplicatedLog
+from hansard.storage.cluster.members import Members
 from hansard.storage.cluster.messages import AppendForm, Message, Step
 from hansard.storage.cluster.replica import Applied, Outcome, Replica
 from hansard.storage.group_commit import GroupCommit
@@ -27,6 +31,7 @@ _APPLIED_AT_ONCE: Final = 256
 _TRY_S: Final = 2.0
 _TRANSACTION_TRIES: Final = 200
 _LOOK_S: Final = 0.1
+_TELL_S: Final = 10.0
 
 
 class _Waiting:
@@ -41,12 +46,16 @@ class _Waiting:
 class ClusterStorage(Around):
     """See Storage. Reading is the replica's; appends and transactions go through the log."""
 
-    capabilities = frozenset({Capability.PROCESSES, Capability.CHECK, Capability.BACKUP})
+    capabilities = frozenset({Capability.PROCESSES, Capability.CHECK, Capability.BACKUP, Capability.CLUSTER})
 
     def __init__(self, log: ReplicatedLog, path: str, *, replicas: int, clock_us: Callable[[], int] = now_us) -> None:
         self._log = log
         self._clock_us = clock_us
         self._node = uuid4().bytes
+        self._name = f"{socket.gethostname()}/{os.getpid()}"
+        self._members = Members()
+        self._told_s = time.monotonic()
+        self._claiming: threading.Thread | None = None
         self._number = 0
         self._waiting: dict[int, _Waiting] = {}
         self._inline: InlineHook | None = None
@@ -62,6 +71,7 @@ class ClusterStorage(Around):
         except HansardError:
             self._replica.storage.close()
             raise
+        self._members.applied(self._replica.applied.sequence, self._replica.applied.digest)
         self._commits = GroupCommit(self._write_group)
         self._applier = threading.Thread(target=self._apply_for_ever, name="hansard-applier", daemon=True)
         self._applier.start()
@@ -125,7 +135,7 @@ class ClusterStorage(Around):
         self._number += 1
         number, waiting = self._number, _Waiting()
         self._waiting[number] = waiting
-        text = messages.written(Message(self._node, number, self._clock_us(), appends, steps))
+        text = self._written(number, appends, steps)
         if len(text) > _MESSAGE_BYTES_MAX:
             del self._waiting[number]
             raise InvalidInput(
@@ -180,6 +190,10 @@ class ClusterStorage(Around):
         """How far this node is, and the digest of all that it has applied."""
         return self._replica.applied
 
+    @property
+    def control(self) -> ClusterControl:
+        return ClusterControl(self._log, self._members, lambda: self._replica.applied)
+
     # Applying
 
     def _apply_for_ever(self) -> None:
@@ -199,6 +213,13 @@ class ClusterStorage(Around):
                 self._changed.notify_all()
             for outcome in outcomes:
                 self._settle(outcome)
+            try:
+                for outcome in outcomes:
+                    self._compare(outcome)
+            except HansardError as error:
+                self._stop(error)
+                return
+            self._claim_if_due()
 
     def _next_group(self) -> list[tuple[int, bytes]] | None:
         first = self._arrived.get()
@@ -212,6 +233,30 @@ class ClusterStorage(Around):
                 break
             group.append(one)
         return group
+
+    def _compare(self, outcome: Outcome) -> None:
+        self._members.applied(outcome.applied.sequence, outcome.applied.digest)
+        self._members.heard(outcome.message, is_this=outcome.message.node == self._node)
+
+    def _claim_if_due(self) -> None:
+        """Tell the others now and then how far this node is, and what it has made of it, if it says nothing else."""
+        now = time.monotonic()
+        if now - self._told_s < _TELL_S or self._arrived.qsize() or self._is_closed:
+            return
+        self._told_s = now
+        self._claiming = threading.Thread(target=self._claim, name="hansard-claim", daemon=True)
+        self._claiming.start()
+
+    def _claim(self) -> None:
+        with suppress(HansardError):
+            self._log.publish(self._written(0, [], []), id=f"{self._node.hex()}-told-{uuid4().hex}", timeout_s=_TRY_S)
+
+    def _written(self, number: int, appends: list[AppendForm], steps: list[Step]) -> bytes:
+        applied = self._replica.applied
+        self._told_s = time.monotonic()
+        return messages.written(
+            Message(self._node, number, self._clock_us(), appends, steps, self._name, applied.sequence, applied.digest)
+        )
 
     def _settle(self, outcome: Outcome) -> None:
         if outcome.message.node == self._node and (waiting := self._waiting.get(outcome.message.number)) is not None:
@@ -247,6 +292,8 @@ class ClusterStorage(Around):
         if hasattr(self, "_commits"):
             self._commits.close()
         self._is_closed = True
+        if self._claiming is not None:
+            self._claiming.join()
         self._log.close()
         self._arrived.put(None)
         self._applier.join()

@@ -24,7 +24,7 @@ from hansard.streams import StreamInfo
 class PostgresStorage:
     """One log of a database. It and its schema are made if they do not exist, unless `read_only` or `must_exist`."""
 
-    capabilities = frozenset(Capability) - {Capability.BACKUP}
+    capabilities = frozenset(Capability) - {Capability.BACKUP, Capability.CLUSTER}
     dialect = schema.DIALECT
 
     def __init__(

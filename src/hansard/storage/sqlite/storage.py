@@ -23,7 +23,7 @@ from hansard.streams import StreamInfo
 class SqliteStorage:
     """One file. `path` is made if it does not exist, unless `read_only` or `must_exist`."""
 
-    capabilities = frozenset(Capability)
+    capabilities = frozenset(Capability) - {Capability.CLUSTER}
     dialect = schema.DIALECT
 
     def __init__(

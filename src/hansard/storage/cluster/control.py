@@ -1,0 +1,50 @@
+"""A cluster from outside: its nodes, as one of them knows them, and the trimming of its log."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from hansard.errors import InvalidInput
+from hansard.storage.cluster.log import ReplicatedLog
+from hansard.storage.cluster.members import Member, Members
+from hansard.storage.cluster.replica import Applied
+from hansard.streams import check_bound
+
+
+class ClusterStatus(NamedTuple):
+    """How a cluster looks from one node. `first`, `last`: messages that the log keeps; `applied`, `digest`: of this node;
+    `agreed`: up to where another node's word was compared, and was the same."""
+
+    first: int
+    last: int
+    applied: int
+    digest: str
+    agreed: int
+    members: Sequence[Member]
+
+
+class ClusterControl:
+    """A cluster from outside: `store.cluster`."""
+
+    def __init__(self, log: ReplicatedLog, members: Members, applied: Callable[[], Applied]) -> None:
+        self._log, self._members, self._applied = log, members, applied
+
+    def status(self) -> ClusterStatus:
+        """As this node knows it: nodes tell of themselves with each message, and every ten seconds while something happens."""
+        info, applied = self._log.info(), self._applied()
+        return ClusterStatus(info.first, info.last, applied.sequence, applied.digest, self._members.agreed, self._members.all())
+
+    def trim(self, to: int, *, is_forced: bool = False) -> int:
+        """Let the log forget the messages up to one, which is in a snapshot that is kept (`store.backup(...)` of this node, say).
+
+        Refused for messages that this node, or another that is known, has not applied; `is_forced`: then such a node has to begin
+        with a snapshot. Returns the first message that is left. Raises InvalidInput.
+        """
+        check_bound("to", to)
+        behind = [member for member in self._members.all() if member.applied < to]
+        if to > self._applied().sequence:
+            raise InvalidInput("to", to, f"expected at most {self._applied().sequence}: this node has applied no more")
+        if behind and not is_forced:
+            names = ", ".join(f"{member.name} ({member.applied})" for member in behind)
+            raise InvalidInput("to", to, f"still needed by {names}; force it if they may begin with a snapshot")
+        self._log.trim(to)
+        return self._log.info().first
