@@ -42,8 +42,9 @@ class Members:
         if ours != message.digest:
             other = message.name or message.node.hex()
             raise StoreCorrupt(
-                f"this replica and that of {other} have decided differently, between messages {self._agreed + 1} and {message.applied} "
-                "of the log; this node has stopped. Compare both with a third one, and begin the wrong one anew"
+                f"this replica and that of {other} have decided differently, between messages {self._agreed + 1} "
+                f"and {message.applied} of the log; this node has stopped. "
+                "Compare both with a third one, and begin the wrong one anew"
             )
         self._agreed = max(self._agreed, message.applied)
 
