@@ -403,6 +403,32 @@ def test_a_message_that_cannot_be_read_stops_the_node_before_it(tmp_path: Path, 
         hansard.open(url)
 
 
+def test_a_message_that_is_in_the_log_twice_counts_once(tmp_path: Path) -> None:
+    """An append that was refused would be stored after all, when its message comes a second time."""
+    url = new_log(tmp_path / "x.db")
+    name = url.partition("?")[0].rpartition("/")[2]
+    store = hansard.open(url)
+    append = hansard.appends.Append((hansard.StreamAppend("a-1", [Event("late")], 1),))  # type: ignore[attr-defined]
+    refused = messages.written(messages.Message(b"n" * 16, 1, 5, [messages.form_of(append)], []))
+    put = messages.written(messages.Message(b"n" * 16, 2, 6, [], [messages.Put("things", {"a": b"1"})]))
+    drop = messages.written(messages.Message(b"n" * 16, 3, 7, [], [messages.Drop("things")]))
+
+    async def publish(js: Any, texts: list[bytes]) -> None:
+        for text in texts:
+            await js.publish(f"hansard.{name}", text)
+
+    with_jetstream(lambda js: publish(js, [refused]))
+    store.barrier()
+    store.add("a-1", "first")
+    with_jetstream(lambda js: publish(js, [refused, put, drop, put]))
+    store.barrier()
+    assert [event.type for event in store.read()] == ["first"]
+    assert store._storage.get("things", ["a"]) == {}
+    store.close()
+    with hansard.open(url) as again:
+        assert [event.type for event in again.read()] == ["first"]
+
+
 def test_an_append_that_is_too_large_for_the_log_is_refused(tmp_path: Path) -> None:
     """It would be tried for ever."""
     with hansard.open(new_log(tmp_path / "x.db")) as store:

@@ -21,15 +21,35 @@ from hansard.storage.sqlite.storage import SqliteStorage
 
 _COLLECTION: Final = "hansard.cluster"
 _KEY: Final = "applied"
+_NUMBERS_KEPT: Final = 200_000
+"""Messages for which a replica knows a node's last number: more than the log takes while a node tries to publish one again."""
+
 _ResultT = TypeVar("_ResultT")
 
 
 class Applied(msgspec.Struct):
-    """How far a replica is: the sequence of the last message, the digest of all up to it, and which log they are of."""
+    """How far a replica is: the sequence of the last message, the digest of all up to it, and which log they are of.
+
+    `numbers`: by node, the number of its last message, and the sequence of that. A message may be in the log twice, when a
+    server has failed while it was published again; its second place counts for nothing.
+    """
 
     sequence: int
     digest: str
     log: str
+    numbers: dict[str, tuple[int, int]] = {}
+
+    def has(self, message: Message) -> bool:
+        return 0 < message.number <= self.numbers.get(message.node.hex(), (0, 0))[0]
+
+    def after(self, sequence: int, message: Message, outcomes: Sequence[bytes]) -> "Applied":
+        """The digest goes on over what was decided, so replicas that decide otherwise differ from there on."""
+        digest = blake2b(f"{self.digest} {sequence} ".encode() + b" ".join(outcomes), digest_size=16).hexdigest()
+        numbers = self.numbers
+        if message.number and not self.has(message):
+            numbers = {node: last for node, last in numbers.items() if last[1] > sequence - _NUMBERS_KEPT}
+            numbers[message.node.hex()] = (message.number, sequence)
+        return Applied(sequence, digest, self.log, numbers)
 
 
 class Outcome(NamedTuple):
@@ -85,8 +105,9 @@ class Replica:
             applied, outcomes = self.applied, list[Outcome]()
             for sequence, message in group:
                 self._proposed_us = message.proposed_us
-                places = [_placed(transaction, messages.append_of(form)) for form in message.appends]
-                applied = _after(applied, sequence, [_place_digest(place) for place in places])
+                appends = [] if applied.has(message) else message.appends
+                places = [_placed(transaction, messages.append_of(form)) for form in appends]
+                applied = applied.after(sequence, message, [_place_digest(place) for place in places])
                 outcomes.append(Outcome(applied, message, places, True))
             _note(transaction, applied)
             return outcomes, applied
@@ -95,9 +116,12 @@ class Replica:
         return outcomes
 
     def _apply_transaction(self, sequence: int, message: Message) -> Outcome:
-        done, again = _after(self.applied, sequence, [b"done"]), _after(self.applied, sequence, [b"again"])
+        done = self.applied.after(sequence, message, [b"done"])
+        again = self.applied.after(sequence, message, [b"again"])
 
         def work(transaction: StorageTransaction) -> None:
+            if self.applied.has(message):
+                raise _Again
             self._proposed_us = message.proposed_us
             for step in message.steps:
                 _play(transaction, step)
@@ -143,12 +167,6 @@ def _placed(transaction: StorageTransaction, append: Append) -> Appended | Hansa
 
 def _place_digest(place: Appended | HansardError) -> bytes:
     return messages.digest_of_place(place) if isinstance(place, Appended) else place.code.encode()
-
-
-def _after(applied: Applied, sequence: int, outcomes: Sequence[bytes]) -> Applied:
-    """The digest goes on over what was decided, so replicas that decide otherwise differ from there on."""
-    digest = blake2b(f"{applied.digest} {sequence} ".encode() + b" ".join(outcomes), digest_size=16).hexdigest()
-    return Applied(sequence, digest, applied.log)
 
 
 def _note(transaction: StorageTransaction, applied: Applied) -> None:

@@ -259,7 +259,10 @@ class ClusterStorage(Around):
         )
 
     def _settle(self, outcome: Outcome) -> None:
-        if outcome.message.node == self._node and (waiting := self._waiting.get(outcome.message.number)) is not None:
+        if outcome.message.node != self._node:
+            return
+        waiting = self._waiting.get(outcome.message.number)
+        if waiting is not None and not waiting.done.is_set():  # what is in the log twice counts the first time
             waiting.outcome = outcome
             waiting.done.set()
 
