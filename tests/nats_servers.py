@@ -6,7 +6,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from uuid import uuid4
@@ -70,20 +72,79 @@ def new_log(replica: Path) -> str:
     return f"nats://127.0.0.1:{single().port}/log-{uuid4().hex}?replica={replica}&replicas=1"
 
 
+class Wire:
+    """From one server to another: passes bytes on, until it is cut; then nothing, and all is closed when it is whole again."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port = int(self._listening.getsockname()[1])
+        self._sockets: list[socket.socket] = []
+        self._is_whole = threading.Event()
+        self._is_whole.set()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            near, _ = self._listening.accept()
+            self._is_whole.wait()
+            try:
+                far = socket.create_connection(("127.0.0.1", self._target))
+            except OSError:
+                near.close()
+                continue
+            self._sockets = [*(one for one in self._sockets if one.fileno() >= 0), near, far]
+            for source, target in ((near, far), (far, near)):
+                threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
+
+    def _pass(self, source: socket.socket, target: socket.socket) -> None:
+        try:
+            while data := source.recv(65_536):
+                self._is_whole.wait()
+                target.sendall(data)
+        except OSError:
+            pass
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def cut(self) -> None:
+        self._is_whole.clear()
+
+    def mend(self) -> None:
+        for one in self._sockets:
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        self._is_whole.set()
+
+
 class Cluster:
-    """Three servers that keep each log on all of them."""
+    """Three servers that keep each log on all of them. They reach each other through wires that can be cut."""
 
     def __init__(self, folder: Path) -> None:
         routes = [free_port() for _ in range(3)]
-        peers = ", ".join(f'"nats://127.0.0.1:{port}"' for port in routes)
+        self._wires = {(one, other): Wire(routes[other]) for one in range(3) for other in range(3) if one != other}
         self.servers = [
-            Nats(
-                folder,
-                name=f"n{number}",
-                cluster=f'cluster {{ name: "c", listen: "127.0.0.1:{route}", routes: [{peers}] }}\n',
-            )
-            for number, route in enumerate(routes)
+            Nats(folder, name=f"n{number}", cluster=self._cluster(number, route)) for number, route in enumerate(routes)
         ]
+
+    def _cluster(self, number: int, route: int) -> str:
+        """`advertise`: nobody is there, so servers know of no way to each other but the wires."""
+        ways = ", ".join(f'"nats://127.0.0.1:{wire.port}"' for (one, _), wire in self._wires.items() if one == number)
+        return (
+            f'cluster {{ name: "c", listen: "127.0.0.1:{route}", routes: [{ways}], advertise: "127.0.0.1:1"\n'
+            "no_advertise: true }\n"
+        )
+
+    def cut_off(self, number: int) -> None:
+        for ends, wire in self._wires.items():
+            if number in ends:
+                wire.cut()
+
+    def mend(self) -> None:
+        for wire in self._wires.values():
+            wire.mend()
 
     def start(self) -> "Cluster":
         for server in self.servers:

@@ -4,7 +4,9 @@ Facts: https://docs.nats.io/nats-concepts/jetstream/streams.
 """
 
 import asyncio
+import random
 import threading
+import time
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, Final, TypeVar
@@ -24,6 +26,9 @@ _DUPLICATES_S: Final = 120.0
 
 _OPEN_S: Final = 10.0
 _RESUME_S: Final = 0.5
+_MOVE_S: Final = 3.0
+"""After so long without an answer another server is tried: this one may be cut off from the others."""
+
 _PENDING_BYTES: Final = 64 * 1024 * 1024
 _ResultT = TypeVar("_ResultT")
 
@@ -37,11 +42,14 @@ class JetStreamLog:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="hansard-jetstream", daemon=True)
         self._thread.start()
+        self._delivered = 0
         self._following: asyncio.Task[None] | None = None
         self._is_closed = False
         self._client: Any = None
+        self._servers = random.sample(servers, len(servers))
+        self._answered_s = time.monotonic()
         try:
-            self._client = self._run(self._connect(servers), _OPEN_S + 2)
+            self._client = self._run(self._connect(), _OPEN_S + 2)
             self._js = self._client.jetstream(timeout=_OPEN_S)
             self._run(self._prepare(replicas), 3 * _OPEN_S)
         except (NatsError, APIError, TimeoutError, OSError) as error:
@@ -51,9 +59,10 @@ class JetStreamLog:
             self.close()
             raise
 
-    async def _connect(self, servers: tuple[str, ...]) -> Any:
+    async def _connect(self) -> Any:
         return await nats.connect(
-            list(servers),
+            self._servers,
+            dont_randomize=True,
             connect_timeout=2,
             max_reconnect_attempts=-1,
             reconnect_time_wait=0.2,
@@ -90,8 +99,25 @@ class JetStreamLog:
             raise OutcomeUnknown(f"{self._shown}: {_words(error)}; whether it was stored is not known yet") from error
 
     async def _publish(self, message: bytes, id: str, timeout_s: float) -> int:
-        answer = await self._js.publish(self._subject, message, timeout=timeout_s, headers={"Nats-Msg-Id": id})
+        try:
+            answer = await self._js.publish(self._subject, message, timeout=timeout_s, headers={"Nats-Msg-Id": id})
+        except (NatsError, APIError, TimeoutError):
+            await self._move_if_due()
+            raise
+        self._answered_s = time.monotonic()
         return int(answer.seq)
+
+    async def _move_if_due(self) -> None:
+        """To the next server. Whoever follows finds its connection closed, and follows on the new one."""
+        if time.monotonic() - self._answered_s < _MOVE_S:
+            return
+        self._servers.append(self._servers.pop(0))
+        with suppress(NatsError, TimeoutError, OSError):
+            client = await asyncio.wait_for(self._connect(), _MOVE_S)
+            old, self._client = self._client, client
+            self._js = client.jetstream(timeout=_OPEN_S)
+            self._answered_s = time.monotonic()
+            await old.close()
 
     def follow(self, after: int, deliver: Deliver) -> None:
         self._following = asyncio.run_coroutine_threadsafe(self._begin(after, deliver), self._loop).result(_OPEN_S)
@@ -101,14 +127,17 @@ class JetStreamLog:
 
     async def _follow(self, after: int, deliver: Deliver) -> None:
         """For ever; begins again after the last message that was delivered, whatever happens to servers and consumers."""
+        self._delivered = after
         while True:
             try:
-                after = await self._follow_once(after, deliver)
+                await self._follow_once(deliver)
             except (NatsError, APIError, TimeoutError, OSError):
                 await asyncio.sleep(_RESUME_S)
+                await self._move_if_due()
 
-    async def _follow_once(self, after: int, deliver: Deliver) -> int:
-        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=after + 1)
+    async def _follow_once(self, deliver: Deliver) -> None:
+        """Until the consumer has lost its way, or its connection."""
+        config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=self._delivered + 1)
         subscription = await self._js.subscribe(self._subject, ordered_consumer=True, config=config)
         try:
             while True:
@@ -116,18 +145,21 @@ class JetStreamLog:
                     message = await subscription.next_msg(timeout=_OPEN_S)
                 except (NatsTimeoutError, TimeoutError):
                     info = await self._js.stream_info(self._stream)
-                    if info.state.last_seq > after:  # the consumer has lost its way
-                        return after
+                    self._answered_s = time.monotonic()
+                    if info.state.last_seq > self._delivered:
+                        return
                     continue
+                self._answered_s = time.monotonic()
                 sequence = message.metadata.sequence.stream
-                if sequence <= after:
+                if sequence <= self._delivered:
                     continue
-                if sequence != after + 1:
-                    return after
+                if sequence != self._delivered + 1:
+                    return
                 deliver(sequence, message.data)
-                after = sequence
+                self._delivered = sequence
         finally:
-            await subscription.unsubscribe()
+            with suppress(NatsError):
+                await subscription.unsubscribe()
 
     def info(self) -> LogInfo:
         try:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from hansard.appends import Append, Appended
-from hansard.errors import CapabilityMissing, HansardError, OpenFailed
+from hansard.errors import CapabilityMissing, HansardError, OpenFailed, StoreCorrupt
 from hansard.events import RecordedEvent
 from hansard.query import Query
 from hansard.storage.around import AroundTransaction
@@ -85,7 +85,13 @@ class Replica:
             raise OpenFailed(f"{path}: this is a store of its own, and no replica of a log; give another file")
 
     def apply(self, group: Sequence[tuple[int, Message]]) -> list[Outcome]:
-        """Apply messages, in order: as many appends as possible in one transaction. The outcome of each."""
+        """Apply messages, in order: as many appends as possible in one transaction. The outcome of each.
+
+        Raises StoreCorrupt if they are not the next ones.
+        """
+        for expected, (sequence, _) in enumerate(group, self.applied.sequence + 1):
+            if sequence != expected:
+                raise StoreCorrupt(f"message {sequence} of the log came where {expected} was expected; it was not applied")
         outcomes: list[Outcome] = []
         plain: list[tuple[int, Message]] = []
         for sequence, message in group:

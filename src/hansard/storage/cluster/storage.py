@@ -199,8 +199,7 @@ class ClusterStorage(Around):
     def _apply_for_ever(self) -> None:
         while (group := self._next_group()) is not None:
             try:
-                read = [(sequence, messages.read(sequence, text)) for sequence, text in group]
-                outcomes = self._replica.apply(read)
+                self._apply_group(group)
             except HansardError as error:
                 self._stop(error)
                 return
@@ -209,17 +208,20 @@ class ClusterStorage(Around):
                     StorageFailed(f"message {group[0][0]} of the log could not be applied: {type(error).__name__}: {error}")
                 )
                 return
-            with self._changed:
-                self._changed.notify_all()
-            for outcome in outcomes:
-                self._settle(outcome)
-            try:
-                for outcome in outcomes:
-                    self._compare(outcome)
-            except HansardError as error:
-                self._stop(error)
-                return
             self._claim_if_due()
+
+    def _apply_group(self, group: Sequence[tuple[int, bytes]]) -> None:
+        """Raises HansardError, once all before the message that cannot be read, or was decided otherwise elsewhere, is applied."""
+        read, unread = _read_until_wrong(group)
+        outcomes = self._replica.apply(read)
+        with self._changed:
+            self._changed.notify_all()
+        for outcome in outcomes:
+            self._settle(outcome)
+        for outcome in outcomes:
+            self._compare(outcome)
+        if unread is not None:
+            raise unread
 
     def _next_group(self) -> list[tuple[int, bytes]] | None:
         first = self._arrived.get()
@@ -301,6 +303,16 @@ class ClusterStorage(Around):
         self._arrived.put(None)
         self._applier.join()
         self._replica.storage.close()
+
+
+def _read_until_wrong(group: Sequence[tuple[int, bytes]]) -> tuple[list[tuple[int, Message]], HansardError | None]:
+    read: list[tuple[int, Message]] = []
+    for sequence, text in group:
+        try:
+            read.append((sequence, messages.read(sequence, text)))
+        except HansardError as error:
+            return read, error
+    return read, None
 
 
 def _bundles(tickets: Sequence[Ticket]) -> list[list[tuple[Ticket, AppendForm, int]]]:
