@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from nats_servers import new_log
 from postgres_server import empty_schema, log_url
 from servers import url_of
 
@@ -19,13 +20,23 @@ def place_of(engine: str, folder: Path) -> str:
         return ":memory:"
     if engine == "remote":
         return url_of(folder)
+    if engine == "cluster":
+        return _address(folder)
     return str(folder / "log.db") if engine == "file" else log_url(folder)
+
+
+def _address(folder: Path) -> str:
+    """A node's, of an empty log on one server."""
+    file = folder / "address"
+    if not file.exists():
+        file.write_text(new_log(folder / "replica.db"))
+    return file.read_text()
 
 
 @contextmanager
 def database(engine: str, folder: Path) -> Iterator[str]:
     """A place with room for tables that no other test has made."""
-    if engine in ("file", "remote"):
+    if engine in ("file", "remote", "cluster"):
         yield place_of(engine, folder)
         return
     with empty_schema() as schema:

@@ -1,8 +1,10 @@
 """One process of the soak: it runs processors and a projection until it is killed. Its at-least-once effects go to a file."""
 
 import os
+import re
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import hansard
@@ -16,7 +18,7 @@ def definitions(out: int, place: str) -> list[Any]:
         os.write(out, f"{event.stream} {event.version} {event.position}\n".encode())
 
     def exactly(event: RecordedEvent, transaction: Transaction) -> None:
-        if place.startswith("http:"):  # no tables there
+        if place.startswith(("http:", "nats:")):  # no tables there
             number = transaction.get("count", "effects", 0) + 1
             transaction.put("count", "effects", number)
             transaction.put("effect", f"{number:09d}", event.position)
@@ -37,6 +39,8 @@ def definitions(out: int, place: str) -> list[Any]:
 
 if __name__ == "__main__":
     descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    with hansard.open(sys.argv[1]) as store, store.run(*definitions(descriptor, sys.argv[1]), lease_s=1.0):
+    out = Path(sys.argv[2])
+    own = re.sub(r"\?replica=[^&]*", f"?replica={out.with_name('node-' + out.name)}", sys.argv[1])
+    with hansard.open(own) as store, store.run(*definitions(descriptor, sys.argv[1]), lease_s=1.0):
         while True:
             time.sleep(1)

@@ -367,6 +367,21 @@ def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:
         hansard.open(new_log(tmp_path / "own.db"))
 
 
+def test_a_replica_is_one_nodes_alone(tmp_path: Path) -> None:
+    """Two that apply the same messages to one file would apply them twice; somebody who writes to it would spoil it."""
+    url = new_log(tmp_path / "one.db")
+    with hansard.open(url) as store:
+        store.add("a-1", "happened")
+        with pytest.raises(OpenFailed, match=r"one\.db: another node has this replica; each node and each process needs its own"):
+            hansard.open(url)
+    with pytest.raises(OpenFailed, match=r"one\.db: this is the replica of a cluster's node, and written by that alone"):
+        hansard.open(tmp_path / "one.db")
+    with hansard.open(tmp_path / "one.db", read_only=True) as looking:
+        assert looking.head() == 1
+    with hansard.open(url) as again:
+        assert again.add("a-1", "happened").position == 2
+
+
 @pytest.mark.parametrize(
     ("spoil", "kind", "message"),
     [

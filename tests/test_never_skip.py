@@ -119,7 +119,7 @@ def test_members_come_and_go_through_a_server(tmp_path: Path) -> None:
                 storage.close()
 
 
-@pytest.mark.parametrize("engine", [*DATABASES, "remote"])
+@pytest.mark.parametrize("engine", [*DATABASES, "remote", "cluster"])
 @pytest.mark.parametrize("kills", [20, pytest.param(300, marks=[pytest.mark.soak, pytest.mark.timeout(1_200)])])
 def test_processes_are_killed_and_replaced(kills: int, engine: str, tmp_path: Path) -> None:
     """What holds step by step in one thread would not hold in processes that are killed at any instruction."""
@@ -174,6 +174,7 @@ def kill_and_replace(place: str, kills: int, tmp_path: Path) -> None:
 
 def is_done(store: hansard.Store) -> bool:
     """Whether every reader has saved the head; the echoes move it, so twice the same."""
+    store.barrier()
     head = store.head()
     statuses = list(store.readers())
     return len(statuses) == 4 and all(status.checkpoint >= head for status in statuses) and store.head() == head

@@ -22,6 +22,9 @@ def check_name(field: str, value: object) -> str:
     return value if type(value) is str else str.__str__(value)
 
 
+REPLICA_DOCUMENT: Final = ("hansard.cluster", "applied")
+"""The collection and key of the document by which a file is the replica of a cluster's node."""
+
 DEFINITION: Final = "__hansard_event__"
 """The attribute of a class that says which type its events have: see `hansard.event`."""
 

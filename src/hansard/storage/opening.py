@@ -5,6 +5,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from hansard.errors import InvalidInput, InvalidType, OpenFailed
+from hansard.names import REPLICA_DOCUMENT
 from hansard.storage.port import Storage
 
 DURABILITIES: Final = {"fsync": "FULL", "page-cache": "NORMAL"}
@@ -47,7 +48,15 @@ def _open_memory(*, read_only: bool) -> Storage:
 def _open_sqlite(path: str, *, read_only: bool, must_exist: bool, durability: str) -> Storage:
     from hansard.storage.sqlite.storage import SqliteStorage  # an engine is imported on demand
 
-    return SqliteStorage(path, read_only=read_only, must_exist=must_exist, synchronous=DURABILITIES[durability])
+    storage = SqliteStorage(path, read_only=read_only, must_exist=must_exist, synchronous=DURABILITIES[durability])
+    collection, key = REPLICA_DOCUMENT
+    if not read_only and storage.get(collection, [key]):
+        storage.close()
+        raise OpenFailed(
+            f"{path}: this is the replica of a cluster's node, and written by that alone; open nats://…?replica={path}, "
+            "or this file with read_only"
+        )
+    return storage
 
 
 def _open_postgres(url: str, *, read_only: bool, must_exist: bool, durability: str) -> Storage:

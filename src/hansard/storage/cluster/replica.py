@@ -12,15 +12,16 @@ import msgspec
 from hansard.appends import Append, Appended
 from hansard.errors import CapabilityMissing, HansardError, OpenFailed, StoreCorrupt
 from hansard.events import RecordedEvent
+from hansard.names import REPLICA_DOCUMENT
 from hansard.query import Query
 from hansard.storage.around import AroundTransaction
 from hansard.storage.cluster import messages
+from hansard.storage.cluster.lock import Lock
 from hansard.storage.cluster.messages import Message, Step
 from hansard.storage.port import Capability, Dialect, InlineHook, StorageTransaction
 from hansard.storage.sqlite.storage import SqliteStorage
 
-_COLLECTION: Final = "hansard.cluster"
-_KEY: Final = "applied"
+_COLLECTION, _KEY = REPLICA_DOCUMENT
 _NUMBERS_KEPT: Final = 200_000
 """Messages for which a replica knows a node's last number: more than the log takes while a node tries to publish one again."""
 
@@ -74,6 +75,14 @@ class Replica:
 
     def __init__(self, path: str, log: str) -> None:
         self._proposed_us = 0
+        self._lock = Lock(path)
+        try:
+            self._open(path, log)
+        except HansardError:
+            self._lock.release()
+            raise
+
+    def _open(self, path: str, log: str) -> None:
         self.storage = SqliteStorage(path, synchronous="NORMAL", clock_us=lambda: self._proposed_us)
         text = self.storage.get(_COLLECTION, [_KEY]).get(_KEY)
         self.applied = Applied(0, "", log) if text is None else msgspec.json.decode(text, type=Applied)
@@ -83,6 +92,10 @@ class Replica:
         if text is None and self.storage.head():
             self.storage.close()
             raise OpenFailed(f"{path}: this is a store of its own, and no replica of a log; give another file")
+
+    def close(self) -> None:
+        self.storage.close()
+        self._lock.release()
 
     def apply(self, group: Sequence[tuple[int, Message]]) -> list[Outcome]:
         """Apply messages, in order: as many appends as possible in one transaction. The outcome of each.

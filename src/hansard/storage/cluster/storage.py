@@ -69,7 +69,7 @@ class ClusterStorage(Around):
         try:
             self._check_place(path, info.first, info.last)
         except HansardError:
-            self._replica.storage.close()
+            self._replica.close()
             raise
         self._members.applied(self._replica.applied.sequence, self._replica.applied.digest)
         self._commits = GroupCommit(self._write_group)
@@ -211,7 +211,7 @@ class ClusterStorage(Around):
             self._claim_if_due()
 
     def _apply_group(self, group: Sequence[tuple[int, bytes]]) -> None:
-        """Raises HansardError, once all before the message that cannot be read, or was decided otherwise elsewhere, is applied."""
+        """Raises HansardError of a message that cannot be read, or was decided otherwise elsewhere; all before it is applied."""
         read, unread = _read_until_wrong(group)
         outcomes = self._replica.apply(read)
         with self._changed:
@@ -302,7 +302,7 @@ class ClusterStorage(Around):
         self._log.close()
         self._arrived.put(None)
         self._applier.join()
-        self._replica.storage.close()
+        self._replica.close()
 
 
 def _read_until_wrong(group: Sequence[tuple[int, bytes]]) -> tuple[list[tuple[int, Message]], HansardError | None]:
