@@ -68,8 +68,26 @@ def single() -> Nats:
 
 
 def new_log(replica: Path) -> str:
-    """The address of an empty log, and of a node's replica of it."""
+    """The address of an empty log on one server, and of a node's replica of it."""
     return f"nats://127.0.0.1:{single().port}/log-{uuid4().hex}?replica={replica}&replicas=1"
+
+
+@cache
+def three() -> "Cluster":
+    """Three servers for all tests of this process that do not harm them."""
+    folder = Path(tempfile.mkdtemp(prefix="nats-"))
+    cluster = Cluster(folder).start()
+
+    def end() -> None:
+        cluster.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(end)
+    return cluster
+
+
+def new_log_on_three(replica: Path) -> str:
+    return f"nats://{three().hosts()}/log-{uuid4().hex}?replica={replica}"
 
 
 class Wire:

@@ -8,7 +8,7 @@ from nats_servers import new_log
 from postgres_server import empty_schema, log_url
 from servers import url_of
 
-ENGINES = ["memory", "file", "postgres", "remote"]
+ENGINES = ["memory", "file", "postgres", "remote", "cluster"]
 DATABASES = ["file", "postgres"]
 """Engines that give a connection, and tables of the user's own."""
 
@@ -23,6 +23,11 @@ def place_of(engine: str, folder: Path) -> str:
     if engine == "cluster":
         return _address(folder)
     return str(folder / "log.db") if engine == "file" else log_url(folder)
+
+
+def another(place: str) -> str:
+    """The place for a second opening beside the first: on a cluster, each node has a replica of its own."""
+    return place.replace("replica.db", "another.db") if place.startswith("nats:") else place
 
 
 def _address(folder: Path) -> str:

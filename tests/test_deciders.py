@@ -37,7 +37,7 @@ from hansard import (
 )
 from hansard.deciders import snapshots
 from hansard.deciders.snapshots import key_of
-from places import ENGINES, place_of
+from places import ENGINES, another, place_of
 
 
 @hansard.event("deposited", tags=["account:{account}"])
@@ -310,7 +310,7 @@ def test_views_over_several_queries_decide_together(store: hansard.Store) -> Non
 def test_16_racing_clients_never_break_an_invariant(place: str, seed: int) -> None:
     """An account would be overdrawn, or a course overbooked."""
     rng = random.Random(seed)
-    with hansard.open(place, types=EVENTS) as store, hansard.open(place, types=EVENTS) as second:
+    with hansard.open(place, types=EVENTS) as store, hansard.open(another(place), types=EVENTS) as second:
         store.add("course-a", "course-defined", {"room": 7}, tags={"course:a"})
         store.execute(ACCOUNT, "account-1", Deposit("1", Decimal(50)))
         plans = [[(rng.random(), rng.randrange(1, 6)) for _ in range(4)] for _ in range(16)]
@@ -327,6 +327,7 @@ def test_16_racing_clients_never_break_an_invariant(place: str, seed: int) -> No
                     refused.append(error)
 
         all_at_once(work)
+        store.barrier()
         balance = Decimal(0)
         for event in store.all("account-1"):
             balance += event.value.amount if event.type == "deposited" else -event.value.amount

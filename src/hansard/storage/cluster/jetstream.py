@@ -4,6 +4,7 @@ Facts: https://docs.nats.io/nats-concepts/jetstream/streams.
 """
 
 import asyncio
+import logging
 import random
 import threading
 import time
@@ -31,6 +32,7 @@ _MOVE_S: Final = 3.0
 
 _PENDING_BYTES: Final = 64 * 1024 * 1024
 _ResultT = TypeVar("_ResultT")
+_logger = logging.getLogger("hansard.cluster")
 
 
 class JetStreamLog:
@@ -40,6 +42,7 @@ class JetStreamLog:
         self._stream, self._subject = f"hansard-{name}", f"hansard.{name}"
         self._shown = shown
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_told)
         self._thread = threading.Thread(target=self._loop.run_forever, name="hansard-jetstream", daemon=True)
         self._thread.start()
         self._delivered = 0
@@ -228,6 +231,11 @@ def _words(error: BaseException) -> str:
         return "no server answers"
     text = " ".join(str(error).split())
     return text or type(error).__name__
+
+
+def _told(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """What goes wrong in the driver's own tasks, as while it reconnects, is for those who look closely."""
+    _logger.debug("NATS: %s", context.get("message"), exc_info=context.get("exception"))
 
 
 async def _quiet(error: Exception) -> None:

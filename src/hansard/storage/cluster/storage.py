@@ -77,10 +77,8 @@ class ClusterStorage(Around):
         self._applier.start()
         log.follow(self._replica.applied.sequence, lambda sequence, text: self._arrived.put((sequence, text)))
         self._wait_until_applied(info.last)
-        kept = f"{replicas} servers, by a quorum" if replicas > 1 else "one server"
-        self._durability = (
-            f"the log: on the disks of {kept} before acknowledged (its servers must run with sync_interval: always)"
-        )
+        kept = f"a quorum of {replicas} servers" if replicas > 1 else "one server"
+        self._durability = f"fsync by {kept} before acknowledged (they must run with sync_interval: always)"
 
     @property
     def durability(self) -> str:
