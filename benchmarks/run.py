@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import batches
+import cluster
 import concurrent_appends
 import conditions
 import deciding
@@ -32,6 +33,7 @@ QUESTIONS = {
     "postgres": postgres,
     "server": server,
     "deciding": deciding,
+    "cluster": cluster,
 }
 NEED_LARGE = {"reads", "conditions"}
 

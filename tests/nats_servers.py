@@ -113,6 +113,7 @@ class Wire:
                 continue
             self._sockets = [*(one for one in self._sockets if one.fileno() >= 0), near, far]
             for source, target in ((near, far), (far, near)):
+                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._pass, args=(source, target), daemon=True).start()
 
     def _pass(self, source: socket.socket, target: socket.socket) -> None:
@@ -138,10 +139,11 @@ class Wire:
 
 
 class Cluster:
-    """Three servers that keep each log on all of them. They reach each other through wires that can be cut."""
+    """Three servers that keep each log on all of them. They reach each other through wires that can be cut, if `is_wired`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, is_wired: bool = True) -> None:
         routes = [free_port() for _ in range(3)]
+        self._direct = [] if is_wired else routes
         self._wires = {(one, other): Wire(routes[other]) for one in range(3) for other in range(3) if one != other}
         self.servers = [
             Nats(folder, name=f"n{number}", cluster=self._cluster(number, route)) for number, route in enumerate(routes)
@@ -149,11 +151,12 @@ class Cluster:
 
     def _cluster(self, number: int, route: int) -> str:
         """`advertise`: nobody is there, so servers know of no way to each other but the wires."""
-        ways = ", ".join(f'"nats://127.0.0.1:{wire.port}"' for (one, _), wire in self._wires.items() if one == number)
-        return (
-            f'cluster {{ name: "c", listen: "127.0.0.1:{route}", routes: [{ways}], advertise: "127.0.0.1:1"\n'
-            "no_advertise: true }\n"
-        )
+        ports, more = self._direct, ""
+        if not ports:
+            ports = [wire.port for (one, _), wire in self._wires.items() if one == number]
+            more = 'advertise: "127.0.0.1:1"\nno_advertise: true\n'
+        ways = ", ".join(f'"nats://127.0.0.1:{port}"' for port in ports)
+        return f'cluster {{ name: "c"\nlisten: "127.0.0.1:{route}"\nroutes: [{ways}]\n{more} }}\n'
 
     def cut_off(self, number: int) -> None:
         for ends, wire in self._wires.items():

@@ -298,6 +298,16 @@ class _Seen(Around):
         return self._storage.head()
 
 
+def test_the_examples_configuration_is_one_that_a_server_takes() -> None:
+    """Who copies it would have servers that do not start, or that write to the disk every two minutes."""
+    example = Path(__file__).parent.parent / "examples" / "cluster" / "nats.conf"
+    program = Path(sys.executable).parent / "nats-server"
+    environment = {"SERVER_NAME": "a", "NATS_PASSWORD": "secret"}
+    done = subprocess.run([program, "-t", "-c", example], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "sync_interval: always" in example.read_text()
+
+
 # What does not belong together (one server)
 
 
