@@ -75,6 +75,17 @@ class Event:
         _set_id_bytes(self, uuid7().bytes if id is None else _id_bytes(id))
 
     @classmethod
+    def of_checked(cls, type: str, data_json: bytes, metadata_json: bytes, tags: frozenset[str], id_bytes: bytes) -> "Event":
+        """From parts of another Event, which has checked them. For engines."""
+        event = cls.__new__(cls)
+        _set_type(event, type)
+        _set_data_json(event, data_json)
+        _set_metadata_json(event, metadata_json)
+        _set_tags(event, tags)
+        _set_id_bytes(event, id_bytes)
+        return event
+
+    @classmethod
     def of(
         cls,
         value: Any,

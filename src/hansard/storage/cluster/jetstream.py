@@ -20,13 +20,14 @@ from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
 from hansard.errors import HansardError, OpenFailed, OutcomeUnknown, StorageFailed
-from hansard.storage.cluster.log import Deliver, LogInfo
+from hansard.storage.cluster.log import LogInfo, Receiver
 
 _DUPLICATES_S: Final = 120.0
 """How long JetStream knows a message's id: longer than anybody tries again."""
 
 _OPEN_S: Final = 10.0
 _RESUME_S: Final = 0.5
+_FULL_S: Final = 0.01
 _MOVE_S: Final = 3.0
 """After so long without an answer another server is tried: this one may be cut off from the others."""
 
@@ -122,23 +123,23 @@ class JetStreamLog:
             self._answered_s = time.monotonic()
             await old.close()
 
-    def follow(self, after: int, deliver: Deliver) -> None:
-        self._following = asyncio.run_coroutine_threadsafe(self._begin(after, deliver), self._loop).result(_OPEN_S)
+    def follow(self, after: int, receiver: Receiver) -> None:
+        self._following = asyncio.run_coroutine_threadsafe(self._begin(after, receiver), self._loop).result(_OPEN_S)
 
-    async def _begin(self, after: int, deliver: Deliver) -> "asyncio.Task[None]":
-        return self._loop.create_task(self._follow(after, deliver))
+    async def _begin(self, after: int, receiver: Receiver) -> "asyncio.Task[None]":
+        return self._loop.create_task(self._follow(after, receiver))
 
-    async def _follow(self, after: int, deliver: Deliver) -> None:
+    async def _follow(self, after: int, receiver: Receiver) -> None:
         """For ever; begins again after the last message that was delivered, whatever happens to servers and consumers."""
         self._delivered = after
         while True:
             try:
-                await self._follow_once(deliver)
+                await self._follow_once(receiver)
             except (NatsError, APIError, TimeoutError, OSError):
                 await asyncio.sleep(_RESUME_S)
                 await self._move_if_due()
 
-    async def _follow_once(self, deliver: Deliver) -> None:
+    async def _follow_once(self, receiver: Receiver) -> None:
         """Until the consumer has lost its way, or its connection."""
         config = api.ConsumerConfig(deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=self._delivered + 1)
         subscription = await self._js.subscribe(self._subject, ordered_consumer=True, config=config)
@@ -158,8 +159,10 @@ class JetStreamLog:
                     continue
                 if sequence != self._delivered + 1:
                     return
-                deliver(sequence, message.data)
+                receiver.put(sequence, message.data)
                 self._delivered = sequence
+                while receiver.is_full():
+                    await asyncio.sleep(_FULL_S)
         finally:
             with suppress(NatsError):
                 await subscription.unsubscribe()

@@ -3,11 +3,17 @@
 Another product is one more small file beside jetstream.py.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-Deliver = Callable[[int, bytes], None]
-"""Called with the sequence and the message, in order, without a gap, on a thread of the log's."""
+
+class Receiver(Protocol):
+    """Gets the messages that are delivered, on a thread of the log's."""
+
+    def put(self, sequence: int, message: bytes) -> None:
+        """In order, without a gap. Returns at once."""
+
+    def is_full(self) -> bool:
+        """Whether the log should wait a moment before it delivers more."""
 
 
 class LogInfo(NamedTuple):
@@ -25,7 +31,7 @@ class ReplicatedLog(Protocol):
         Raises StorageFailed if it is certain that it is not stored, OutcomeUnknown otherwise.
         """
 
-    def follow(self, after: int, deliver: Deliver) -> None:
+    def follow(self, after: int, receiver: Receiver) -> None:
         """Deliver all messages after a sequence, and then those that come."""
 
     def info(self) -> LogInfo: ...

@@ -6,14 +6,13 @@ Source of the encoding: https://msgpack.org. Messages of a newer format are not 
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any, Final
-from uuid import UUID
 from zlib import crc32
 
 import msgspec
 
 from hansard.appends import Append, Appended, StreamAppend
 from hansard.errors import NewerFormat, StoreCorrupt
-from hansard.events import Event, RecordedEvent
+from hansard.events import NO_TAGS, Event, RecordedEvent
 from hansard.query import AppendCondition, Query, QueryItem
 from hansard.streams import ExpectedVersion
 
@@ -113,6 +112,7 @@ class Message(msgspec.Struct, array_like=True):
     digest: str = ""
 
 
+_WORDS: Final[dict[int, int]] = {int(word): word for word in ExpectedVersion}
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(Message).decode
 
@@ -161,7 +161,7 @@ def append_of(form: AppendForm) -> Append:
 
 
 def _expected(expected: int) -> int:
-    return ExpectedVersion(expected) if expected in (-1, -2) else expected
+    return _WORDS.get(expected, expected)
 
 
 def _event_form(event: Event) -> EventForm:
@@ -169,7 +169,8 @@ def _event_form(event: Event) -> EventForm:
 
 
 def _event_of(form: EventForm) -> Event:
-    return Event(form.type, None, None, form.tags, UUID(bytes=form.id), data_json=form.data, metadata_json=form.metadata)
+    """Its publisher has checked it, and the checksum says that it is the same."""
+    return Event.of_checked(form.type, form.data, form.metadata, frozenset(form.tags) if form.tags else NO_TAGS, form.id)
 
 
 def items_of(query: Query) -> list[ItemForm]:

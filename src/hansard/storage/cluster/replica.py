@@ -120,12 +120,12 @@ class Replica:
         if not group:
             return []
 
-        def work(transaction: StorageTransaction) -> tuple[list[Outcome], Applied]:
+        def work(transaction: Any) -> tuple[list[Outcome], Applied]:
             applied, outcomes = self.applied, list[Outcome]()
             for sequence, message in group:
                 self._proposed_us = message.proposed_us
-                appends = [] if applied.has(message) else message.appends
-                places = [_placed(transaction, messages.append_of(form)) for form in appends]
+                appends = [] if applied.has(message) else [messages.append_of(form) for form in message.appends]
+                places = transaction.append_all(appends)
                 applied = applied.after(sequence, message, [_place_digest(place) for place in places])
                 outcomes.append(Outcome(applied, message, places, True))
             _note(transaction, applied)

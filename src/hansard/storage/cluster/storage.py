@@ -1,7 +1,6 @@
 """The engine of a cluster's node: publishes what is to be done, applies what the log says, reads its own replica."""
 
 import os
-import queue
 import socket
 import threading
 import time
@@ -16,6 +15,7 @@ from hansard.limits import BUSY_TIMEOUT_S
 from hansard.storage.around import Around
 from hansard.storage.clock import now_us
 from hansard.storage.cluster import messages
+from hansard.storage.cluster.arrivals import Arrivals
 from hansard.storage.cluster.control import ClusterControl
 from hansard.storage.cluster.log import ReplicatedLog
 from hansard.storage.cluster.members import Members
@@ -27,7 +27,6 @@ from hansard.storage.port import Capability, InlineHook, ResultT, StorageTransac
 _MESSAGE_BYTES_MAX: Final = 1024 * 1024 - 8 * 1024
 """JetStream takes 1 MiB unless its servers are set otherwise; headers need a little."""
 
-_APPLIED_AT_ONCE: Final = 256
 _TRY_S: Final = 2.0
 _TRANSACTION_TRIES: Final = 200
 _LOOK_S: Final = 0.1
@@ -59,7 +58,6 @@ class ClusterStorage(Around):
         self._number = 0
         self._waiting: dict[int, _Waiting] = {}
         self._inline: InlineHook | None = None
-        self._arrived: queue.SimpleQueue[tuple[int, bytes] | None] = queue.SimpleQueue()
         self._changed = threading.Condition()
         self._stopped: HansardError | None = None
         self._is_closed = False
@@ -72,10 +70,11 @@ class ClusterStorage(Around):
             self._replica.close()
             raise
         self._members.applied(self._replica.applied.sequence, self._replica.applied.digest)
+        self._arrivals = Arrivals(self._replica.applied.sequence)
         self._commits = GroupCommit(self._write_group)
         self._applier = threading.Thread(target=self._apply_for_ever, name="hansard-applier", daemon=True)
         self._applier.start()
-        log.follow(self._replica.applied.sequence, lambda sequence, text: self._arrived.put((sequence, text)))
+        log.follow(self._replica.applied.sequence, self._arrivals)
         self._wait_until_applied(info.last)
         kept = f"a quorum of {replicas} servers" if replicas > 1 else "one server"
         self._durability = f"fsync by {kept} before acknowledged (they must run with sync_interval: always)"
@@ -144,7 +143,7 @@ class ClusterStorage(Around):
             while True:
                 self._check_open()
                 with suppress(OutcomeUnknown):
-                    self._log.publish(text, id=f"{self._node.hex()}-{number}", timeout_s=_TRY_S)
+                    self._arrivals.put(self._log.publish(text, id=f"{self._node.hex()}-{number}", timeout_s=_TRY_S), text)
                     waiting.done.wait(max(0.0, deadline - time.monotonic()))
                 if waiting.done.wait(_LOOK_S):
                     break
@@ -195,7 +194,7 @@ class ClusterStorage(Around):
     # Applying
 
     def _apply_for_ever(self) -> None:
-        while (group := self._next_group()) is not None:
+        while group := self._arrivals.next_group():
             try:
                 self._apply_group(group)
             except HansardError as error:
@@ -221,19 +220,6 @@ class ClusterStorage(Around):
         if unread is not None:
             raise unread
 
-    def _next_group(self) -> list[tuple[int, bytes]] | None:
-        first = self._arrived.get()
-        if first is None:
-            return None
-        group = [first]
-        while len(group) < _APPLIED_AT_ONCE and not self._arrived.empty():
-            one = self._arrived.get()
-            if one is None:
-                self._arrived.put(None)
-                break
-            group.append(one)
-        return group
-
     def _compare(self, outcome: Outcome) -> None:
         self._members.applied(outcome.applied.sequence, outcome.applied.digest)
         self._members.heard(outcome.message, is_this=outcome.message.node == self._node)
@@ -241,7 +227,7 @@ class ClusterStorage(Around):
     def _claim_if_due(self) -> None:
         """Tell the others now and then how far this node is, and what it has made of it, if it says nothing else."""
         now = time.monotonic()
-        if now - self._told_s < _TELL_S or self._arrived.qsize() or self._is_closed:
+        if now - self._told_s < _TELL_S or not self._arrivals.is_empty() or self._is_closed:
             return
         self._told_s = now
         self._claiming = threading.Thread(target=self._claim, name="hansard-claim", daemon=True)
@@ -298,7 +284,7 @@ class ClusterStorage(Around):
         if self._claiming is not None:
             self._claiming.join()
         self._log.close()
-        self._arrived.put(None)
+        self._arrivals.end()
         self._applier.join()
         self._replica.close()
 

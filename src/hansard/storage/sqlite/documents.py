@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from hansard.appends import Append, Appended
-from hansard.errors import StoreUnusable
+from hansard.errors import HansardError, StoreUnusable
 from hansard.events import RecordedEvent
 from hansard.query import Query
 from hansard.storage.port import InlineHook
@@ -88,6 +88,11 @@ class SqliteTransaction:
     def append(self, append: Append, *, then: InlineHook | None = None) -> Appended:
         with self._own():
             return self._writer.append_within(append, then)
+
+    def append_all(self, appends: Sequence[Append]) -> list[Appended | HansardError]:
+        """What became of each, as if they had been appended one after the other; quicker, since the rows are written together."""
+        with self._own():
+            return self._writer.append_all_within(appends)
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:
         with self._own():

@@ -173,6 +173,29 @@ class Writer:
         self.flush()
         return outcome
 
+    def append_all_within(self, appends: Sequence[Append]) -> list[Appended | HansardError]:
+        """Like a group of appends, inside the transaction that is open: each is stored or refused on its own."""
+        tickets = [Ticket(append, _nobody) for append in appends]
+        self.flush()
+        self._connection.execute("SAVEPOINT hansard_group")
+        try:
+            outcomes = [self._outcome(ticket, is_careful=False) for ticket in tickets]
+            self.flush()
+        except sqlite3.IntegrityError:  # an id that is known: once more, with care
+            self._back_to("hansard_group")
+            outcomes = [self._outcome(ticket, is_careful=True) for ticket in tickets]
+            self.flush()
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("RELEASE hansard_group")
+        return outcomes
+
+    def _back_to(self, savepoint: str) -> None:
+        self._forget_planned()
+        if self._connection.in_transaction:
+            self._connection.execute(f"ROLLBACK TO {savepoint}")
+            self._look_up_head()
+
     def _roll_back(self) -> None:
         """Forget what was planned and remembered; the next group looks it up anew."""
         self._data_version = -1
@@ -223,10 +246,7 @@ class Writer:
                 raise InlineFailed(f"{type(error).__name__}: {error}") from error
             self.check_open()
         except HansardError:
-            self._forget_planned()
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK TO hansard_inline")
-                self._look_up_head()
+            self._back_to("hansard_inline")
             raise
         finally:
             if self._connection.in_transaction:
