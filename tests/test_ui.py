@@ -1,8 +1,10 @@
 """The web page in a real browser: what a person sees and does. Without a browser these tests skip themselves, and say so."""
 
+import json
 import shutil
 import threading
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +18,8 @@ from hansard import PARK, Decider, Event, Processor, Projection, Query, Retry, T
 from hansard.domain import domain_of
 from hansard.server.settings import Settings
 from hansard.storage.opening import open_storage
+from nats_servers import new_log
+from places import another
 from servers import served
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -390,3 +394,23 @@ def test_time_travel_by_a_decider(chromium: Any, with_domain: str) -> None:
     assert "order failed at 'forgotten'" in page.tab.inner_text("main")
     page.complaints.clear()
     page.context.close()
+
+
+def test_the_nodes_of_a_cluster_are_shown(chromium: Any, tmp_path: Path) -> None:
+    """Nobody would see a node that is behind, or one that has stopped."""
+    place = new_log(tmp_path / "replica.db")
+    with hansard.open(another(place)) as other, served(open_storage(place), is_watched=False) as url:
+        other.add("a-1", "happened")
+        with urllib.request.urlopen(f"{url}/api/v1/cluster") as answer:
+            told = json.load(answer)
+        assert (told["first"], told["stopped"]) == (1, "")
+        assert [node["name"].rpartition("/")[2] for node in told["nodes"]] == ["another.db"]
+        for scheme, width in (("light", 1600), ("dark", 400)):
+            page = Page(chromium, url, width=width, scheme=scheme)
+            page.go("/health")
+            rows = page.tab.locator("table.rows tbody tr")
+            assert rows.count() == 2
+            assert "this node" in rows.nth(0).inner_text()
+            assert "another.db" in rows.nth(1).inner_text()
+            page.assert_quiet()
+            page.context.close()

@@ -32,7 +32,11 @@ def status(place: str, as_json: bool | None) -> None:
         print_json({**found._asdict(), "members": [member._asdict() for member in found.members]})
         return
     out = console()
-    out.print(f"log: messages {found.first:,} to {found.last:,}; this node has applied {found.applied:,}", markup=False)
+    out.print(
+        f"log: messages {found.first:,} to {found.last:,}, led by {found.leader or 'nobody'}; "
+        f"this node has applied {found.applied:,}",
+        markup=False,
+    )
     rows = [
         (
             member.name + (" (this)" if member.is_this else ""),

@@ -25,6 +25,11 @@ class Around:
         return self._storage.capabilities
 
     @property
+    def control(self) -> Any:
+        """Of a cluster's node: the cluster from outside. None for other engines."""
+        return getattr(self._storage, "control", None)
+
+    @property
     def dialect(self) -> Dialect:
         return self._storage.dialect
 

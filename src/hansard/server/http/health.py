@@ -37,6 +37,30 @@ class About(msgspec.Struct):
     is_read_only: bool
 
 
+class ClusterNode(msgspec.Struct):
+    """`heard_us`: when its last message was made, in microseconds since 1970 UTC."""
+
+    name: str
+    applied: int
+    digest: str
+    heard_us: int
+    is_this: bool
+
+
+class ClusterState(msgspec.Struct):
+    """`first`, `last`: messages that the log keeps; `leader`: the server that takes them. `agreed`: up to which message the
+    digests of other nodes were compared, and were the same. `stopped`: why this node goes no further; empty if it does."""
+
+    leader: str
+    first: int
+    last: int
+    applied: int
+    digest: str
+    agreed: int
+    stopped: str
+    nodes: list[ClusterNode]
+
+
 class Problems(msgspec.Struct):
     """One sentence for each invariant that does not hold."""
 
@@ -77,6 +101,20 @@ async def about(service: Service, request: Request) -> Answer:
     """What is served: the version, the durability of appends, what the engine can do."""
     capabilities = sorted(capability.name.lower() for capability in service.storage.capabilities)
     return json_of(About(__version__, service.storage.durability, capabilities, service.settings.read_only))
+
+
+@operation("GET", "/api/v1/cluster", needs=Permission.READ, returns={200: {JSON: ClusterState}})
+async def cluster(service: Service, request: Request) -> Answer:
+    """Of a served cluster's node: the log, this node, and the others as their last messages tell of them."""
+    request.principal.check_all(Permission.READ)
+    control = service.control.cluster
+    status = await service.in_thread(control.status)
+    nodes = [ClusterNode(node.name, node.applied, node.digest, node.heard_us, node.is_this) for node in status.members]
+    return json_of(
+        ClusterState(
+            status.leader, status.first, status.last, status.applied, status.digest, status.agreed, status.stopped, nodes
+        )
+    )
 
 
 @operation("POST", "/api/v1/store/check", needs=Permission.ADMIN, returns={200: {JSON: Problems}})

@@ -2,7 +2,7 @@
 
 import time
 from importlib.resources import files
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,7 @@ from hansard.server.requests import Request
 from hansard.server.responses import Answer, Response, header
 from hansard.server.service import Service
 from hansard.server.ui.pages import form_of, page, pages, see_other
+from hansard.storage.port import Capability
 from hansard.wire.problems import title_of
 
 operation = pages()
@@ -40,6 +41,7 @@ async def show_health(service: Service, request: Request) -> Answer:
     """How the server and its store are."""
     started = time.perf_counter()
     head = await service.store.head()
+    is_node = Capability.CLUSTER in service.storage.capabilities
     return await page(
         service,
         request,
@@ -52,7 +54,16 @@ async def show_health(service: Service, request: Request) -> Answer:
         under_way=service.requests_under_way,
         held=service.held.count,
         is_read_only=service.settings.read_only,
+        cluster=await service.in_thread(lambda: _cluster(service)) if is_node else None,
     )
+
+
+def _cluster(service: Service) -> Any:
+    """As this node knows it, or in words why the log cannot be asked now."""
+    try:
+        return service.control.cluster.status()
+    except HansardError as error:
+        return str(error)
 
 
 @operation("GET", "/reference", needs=Permission.READ, returns={200: {HTML: None}})

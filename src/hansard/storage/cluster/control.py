@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from hansard.errors import InvalidInput
+from hansard.errors import HansardError, InvalidInput
 from hansard.storage.cluster.log import ReplicatedLog
 from hansard.storage.cluster.members import Member, Members
 from hansard.storage.cluster.replica import Applied
@@ -11,27 +11,41 @@ from hansard.streams import check_bound
 
 
 class ClusterStatus(NamedTuple):
-    """How a cluster looks from one node. `first`, `last`: messages that the log keeps; `applied`, `digest`: of this node;
-    `agreed`: up to where another node's word was compared, and was the same."""
+    """How a cluster looks from one node. `leader`: the server that takes messages now; `first`, `last`: messages that the log
+    keeps; `applied`, `digest`: of this node; `agreed`: up to where another node's word was compared, and was the same;
+    `stopped`: why this node goes no further, empty if it does."""
 
+    leader: str
     first: int
     last: int
     applied: int
     digest: str
     agreed: int
+    stopped: str
     members: Sequence[Member]
 
 
 class ClusterControl:
     """A cluster from outside: `store.cluster`."""
 
-    def __init__(self, log: ReplicatedLog, members: Members, applied: Callable[[], Applied]) -> None:
-        self._log, self._members, self._applied = log, members, applied
+    def __init__(
+        self, log: ReplicatedLog, members: Members, applied: Callable[[], Applied], stopped: Callable[[], HansardError | None]
+    ) -> None:
+        self._log, self._members, self._applied, self._stopped = log, members, applied, stopped
 
     def status(self) -> ClusterStatus:
         """As this node knows it: nodes tell of themselves with each message, and every ten seconds while something happens."""
         info, applied = self._log.info(), self._applied()
-        return ClusterStatus(info.first, info.last, applied.sequence, applied.digest, self._members.agreed, self._members.all())
+        return ClusterStatus(
+            leader=info.leader,
+            first=info.first,
+            last=info.last,
+            applied=applied.sequence,
+            digest=applied.digest,
+            agreed=self._members.agreed,
+            stopped=str(self._stopped() or ""),
+            members=self._members.all(),
+        )
 
     def trim(self, to: int, *, is_forced: bool = False) -> int:
         """Let the log forget the messages up to one, which is in a snapshot that is kept (`store.backup(...)` of this node, say).

@@ -173,7 +173,7 @@ class JetStreamLog:
         except (NatsError, APIError, TimeoutError, OSError) as error:
             raise StorageFailed(f"{self._shown}: {_words(error)}") from error
         created = getattr(info, "created", None)
-        return LogInfo(f"{self._stream} {created}", info.state.first_seq, info.state.last_seq)
+        return LogInfo(f"{self._stream} {created}", info.state.first_seq, info.state.last_seq, _leader(info))
 
     def trim(self, to: int) -> None:
         try:
@@ -208,6 +208,10 @@ class JetStreamLog:
 
     def _run(self, coroutine: Coroutine[Any, Any, _ResultT], timeout_s: float) -> _ResultT:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
+
+
+def _leader(info: Any) -> str:
+    return str((info.cluster and info.cluster.leader) or "")
 
 
 def _wrong(config: Any, subject: str, replicas: int) -> Any:

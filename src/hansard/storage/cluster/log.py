@@ -17,11 +17,13 @@ class Receiver(Protocol):
 
 
 class LogInfo(NamedTuple):
-    """`identity`: tells this log from another one of the same name. `first`, `last`: sequences of the messages that are kept."""
+    """`identity`: tells this log from another one of the same name. `first`, `last`: sequences of the messages that are kept.
+    `leader`: the server that takes them; empty if there is none now."""
 
     identity: str
     first: int
     last: int
+    leader: str
 
 
 class ReplicatedLog(Protocol):

@@ -12,7 +12,8 @@ _KEPT: Final = 100_000
 
 
 class Member(NamedTuple):
-    """A node, as its last message tells of it. `heard_us`: when that was, by its own clock, in microseconds since 1970 UTC."""
+    """A node, as its last message tells of it. `name`: its machine and the path of its replica, the same after a restart.
+    `heard_us`: when that was, by its own clock, in microseconds since 1970 UTC."""
 
     name: str
     applied: int
@@ -23,7 +24,7 @@ class Member(NamedTuple):
 
 class Members:
     def __init__(self) -> None:
-        self._members: dict[bytes, Member] = {}
+        self._members: dict[str, Member] = {}
         self._digests: OrderedDict[int, str] = OrderedDict()
         self._agreed = 0
 
@@ -35,14 +36,13 @@ class Members:
 
     def heard(self, message: Message, *, is_this: bool) -> None:
         """Raises StoreCorrupt if the node that has sent it has decided otherwise than this one."""
-        self._members[message.node] = Member(message.name, message.applied, message.digest, message.proposed_us, is_this)
+        self._members[message.name] = Member(message.name, message.applied, message.digest, message.proposed_us, is_this)
         ours = self._digests.get(message.applied)
         if ours is None or not message.digest:
             return
         if ours != message.digest:
-            other = message.name or message.node.hex()
             raise StoreCorrupt(
-                f"this replica and that of {other} have decided differently, between messages {self._agreed + 1} "
+                f"this replica and that of {message.name} have decided differently, between messages {self._agreed + 1} "
                 f"and {message.applied} of the log; this node has stopped. "
                 "Compare both with a third one, and begin the wrong one anew"
             )

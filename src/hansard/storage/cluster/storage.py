@@ -51,7 +51,7 @@ class ClusterStorage(Around):
         self._log = log
         self._clock_us = clock_us
         self._node = uuid4().bytes
-        self._name = f"{socket.gethostname()}/{os.getpid()}"
+        self._name = f"{socket.gethostname()}:{os.path.abspath(path)}"
         self._members = Members()
         self._told_s = time.monotonic()
         self._claiming: threading.Thread | None = None
@@ -189,7 +189,7 @@ class ClusterStorage(Around):
 
     @property
     def control(self) -> ClusterControl:
-        return ClusterControl(self._log, self._members, lambda: self._replica.applied)
+        return ClusterControl(self._log, self._members, lambda: self._replica.applied, lambda: self._stopped)
 
     # Applying
 
