@@ -82,7 +82,7 @@ def barrier(store: hansard.Store) -> int:
         except HansardError:
             time.sleep(0.1)
             continue
-        return int(store.cluster.status().applied)
+        return int(store._storage.applied.sequence)  # type: ignore[attr-defined]
 
 
 def load(store: hansard.Store, name: str) -> None:

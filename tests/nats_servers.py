@@ -13,6 +13,9 @@ from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
+import hansard
+from hansard import OpenFailed
+
 
 class Nats:
     """One server on a folder of its own; sync_interval: always, as every server of a log must run."""
@@ -77,6 +80,14 @@ def three() -> "Cluster":
     """Three servers for all tests of this process that do not harm them."""
     folder = Path(tempfile.mkdtemp(prefix="nats-"))
     cluster = Cluster(folder).start()
+    ends = time.monotonic() + 60
+    while True:  # they have no leader yet
+        try:
+            hansard.open(f"nats://{cluster.hosts()}/ready?replica={folder / 'ready.db'}").close()
+            break
+        except OpenFailed:
+            assert time.monotonic() < ends, "the three servers are not ready"
+            time.sleep(0.1)
 
     def end() -> None:
         cluster.stop()

@@ -41,7 +41,7 @@ from hansard.storage.opening import open_storage
 from hansard.storage.port import Storage
 from hansard.testing import simulator
 from hansard.testing.schedules import Schedule
-from nats_servers import Cluster, new_log, single
+from nats_servers import Cluster, new_log, new_log_on_three, single
 
 
 @pytest.fixture(scope="module")
@@ -206,11 +206,11 @@ def test_a_node_that_was_away_catches_up(nodes: list[hansard.Store], servers: Cl
     """It would go on with holes."""
     nodes[0].add("a-1", "first")
     nodes[2].close()
-    for start in range(0, 5_000, 500):
-        nodes[0].append("b-1", [Event("happened", start + n) for n in range(500)])
+    for start in range(0, 100_000, 2_000):
+        nodes[0].append("b-1", [Event("happened", start + n) for n in range(2_000)])
     log = nodes[0]._storage._log._stream.removeprefix("hansard-")  # type: ignore[attr-defined]
     nodes[2] = opened(f"nats://{servers.hosts()}/{log}?replica={tmp_path / '2.db'}")
-    assert nodes[2].head() == 5_001
+    assert nodes[2].head() == 100_001
     fresh = opened(f"nats://{servers.hosts()}/{log}?replica={tmp_path / 'fresh.db'}")
     assert list(fresh.read()) == list(nodes[0].read())
     fresh.close()
@@ -273,7 +273,7 @@ def test_threads_race_on_nodes_of_their_own(servers: Cluster, tmp_path: Path, se
 def test_members_come_and_go_on_nodes_of_their_own(tmp_path: Path) -> None:
     """A reader would skip an event, or handle it twice, where members are on different nodes."""
     for seed in range(50_000, 50_004):
-        url = new_log(tmp_path / "x.db")
+        url = new_log_on_three(tmp_path / "x.db")
         nodes: list[Storage] = []
 
         def open_node() -> Storage:
@@ -377,6 +377,26 @@ def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:
         hansard.open(new_log(tmp_path / "own.db"))
 
 
+def test_new_rules_are_switched_on_by_a_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes of two versions would decide by different rules at the same message."""
+    url = new_log(tmp_path / "x.db")
+    with hansard.open(url) as store:
+        store.add("a-1", "happened")
+        assert store.cluster.upgrade() == (1, 1)
+        with monkeypatch.context() as newer:
+            newer.setattr(messages, "RULES", 2)
+            assert store.cluster.upgrade() == (1, 2)
+            store.add("a-1", "happened")
+            assert store.cluster.upgrade() == (2, 2)
+    with pytest.raises(NewerFormat, match="the rules that message 2 of the log switches on: format 2 is newer than 1"):
+        hansard.open(url.replace("x.db", "old.db"))
+    with pytest.raises(NewerFormat, match=r"x\.db: the rules of its log: format 2 is newer than 1"):
+        hansard.open(url)
+    monkeypatch.setattr(messages, "RULES", 2)
+    with hansard.open(url.replace("x.db", "old.db")) as upgraded:
+        assert upgraded.head() == 2
+
+
 def test_a_replica_is_one_nodes_alone(tmp_path: Path) -> None:
     """Two that apply the same messages to one file would apply them twice; somebody who writes to it would spoil it."""
     url = new_log(tmp_path / "one.db")
@@ -428,6 +448,18 @@ def test_a_message_that_cannot_be_read_stops_the_node_before_it(tmp_path: Path, 
         hansard.open(url)
 
 
+async def _told_async(url: str) -> tuple[int, int, int]:
+    async with hansard.aio.open(url) as store:
+        await store.add("a-1", "happened")
+        await store.barrier()
+        return (await store.cluster.status()).applied, (await store.cluster.upgrade())[1], await store.cluster.trim(1)
+
+
+def test_the_async_face_tells_of_the_cluster(tmp_path: Path) -> None:
+    """Who writes tasks could not see it."""
+    assert asyncio.run(_told_async(new_log(tmp_path / "x.db"))) == (2, 1, 2)
+
+
 def test_a_message_that_is_in_the_log_twice_counts_once(tmp_path: Path) -> None:
     """An append that was refused would be stored after all, when its message comes a second time."""
     url = new_log(tmp_path / "x.db")
@@ -452,6 +484,18 @@ def test_a_message_that_is_in_the_log_twice_counts_once(tmp_path: Path) -> None:
     store.close()
     with hansard.open(url) as again:
         assert [event.type for event in again.read()] == ["first"]
+
+
+def test_appends_that_are_too_much_together_go_into_several_messages(tmp_path: Path) -> None:
+    """Small appends would be refused because others came at the same time."""
+    tags = frozenset(f"{n}:{'ü' * 500}" for n in range(50))
+    with hansard.open(new_log(tmp_path / "x.db")) as store:
+        threads = [threading.Thread(target=store.append, args=(f"a-{n}", Event("happened", n, tags=tags))) for n in range(64)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert store.head() == 64
 
 
 def test_an_append_that_is_too_large_for_the_log_is_refused(tmp_path: Path) -> None:

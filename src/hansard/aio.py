@@ -17,7 +17,7 @@ from uuid import UUID
 from hansard import causation
 from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events, restored
 from hansard.async_appends import AsyncAppends
-from hansard.errors import StoreClosed
+from hansard.errors import CapabilityMissing, StoreClosed
 from hansard.event_types.registry import checked_types
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from hansard.processors.runner import OnError
     from hansard.projections.async_face import AsyncModel, AsyncProjectionControl
     from hansard.projections.control import ProjectionStatus
+    from hansard.storage.cluster.control import AsyncClusterControl
 
 _T = TypeVar("_T")
 CommandT = TypeVar("CommandT")
@@ -517,6 +518,16 @@ class AsyncStore:
         from hansard.processors.async_face import AsyncTimers  # as above
 
         return AsyncTimers(Timers(self._storage), self._in_waiting_thread)
+
+    @property
+    def cluster(self) -> "AsyncClusterControl":
+        """See `Store.cluster`; its verbs are awaited."""
+        control = getattr(self._storage, "control", None)
+        if control is None:
+            raise CapabilityMissing(Capability.CLUSTER, "this")
+        from hansard.storage.cluster.control import AsyncClusterControl  # as above
+
+        return AsyncClusterControl(control, self._in_waiting_thread)
 
     def reader(self, name: str) -> "AsyncReaderControl":
         """See `Store.reader`; its verbs are awaited."""

@@ -83,6 +83,19 @@ def snapshot(place: str, target: str) -> None:
 
 @cluster.command()
 @node_argument
+def upgrade(place: str) -> None:
+    """Let all nodes decide by the newest rules that this version knows.
+
+    Upgrade the program on all nodes first: one that does not know the rules stops there, and says so.
+    """
+    with open(place) as store:
+        store.barrier()
+        before, now = store.cluster.upgrade()
+    click.echo(f"rules {now} since now, {before} before" if now > before else f"rules {now}: this version knows no newer ones")
+
+
+@cluster.command()
+@node_argument
 @click.option("--to", type=int, required=True, help="The last message that is to be forgotten; keep a snapshot that has it.")
 @click.option("--force", is_flag=True, help="Even if a node still needs it: it will have to begin with a snapshot.")
 def trim(place: str, to: int, force: bool) -> None:

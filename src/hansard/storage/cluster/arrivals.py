@@ -4,9 +4,14 @@ import threading
 from collections import deque
 from typing import Final
 
+from hansard.storage.cluster.messages import Arrived
+
 _APPLIED_AT_ONCE: Final = 256
 _WAITING_BYTES_MAX: Final = 32 * 1024 * 1024
 """A node that has much to catch up with takes no more than this into memory."""
+
+Waiting = tuple[int, bytes, Arrived | None]
+"""The sequence of a message, its text, and what it says if this node has published it."""
 
 
 class Arrivals:
@@ -15,23 +20,24 @@ class Arrivals:
     def __init__(self, after: int) -> None:
         """`after`: the last message that is applied."""
         self._changed = threading.Condition()
-        self._in_order: deque[tuple[int, bytes]] = deque()
+        self._in_order: deque[Waiting] = deque()
         self._last = after
-        self._early: dict[int, bytes] = {}
+        self._early: dict[int, Waiting] = {}
         self._bytes = 0
         self._is_over = False
 
-    def put(self, sequence: int, message: bytes) -> None:
+    def put(self, sequence: int, message: bytes, own: Arrived | None = None) -> None:
         """Take a message: one that is known is passed by, one that comes before its turn is kept until then."""
         with self._changed:
             if sequence <= self._last:
                 return
-            self._early[sequence] = message
+            self._early[sequence] = (sequence, message, own)
             while (following := self._early.pop(self._last + 1, None)) is not None:
                 self._last += 1
-                self._in_order.append((self._last, following))
-                self._bytes += len(following)
-            self._changed.notify()
+                self._in_order.append(following)
+                self._bytes += len(following[1])
+            if own is None:  # who publishes applies it
+                self._changed.notify()
 
     def is_full(self) -> bool:
         return self._bytes > _WAITING_BYTES_MAX
@@ -40,15 +46,19 @@ class Arrivals:
         return not self._in_order
 
     def end(self) -> None:
-        """What has arrived is still given out."""
         with self._changed:
             self._is_over = True
             self._changed.notify()
 
-    def next_group(self) -> list[tuple[int, bytes]]:
-        """What has arrived, once something has; nothing at the end."""
+    def wait(self) -> bool:
+        """Until something is there to be taken. False at the end, once all was taken."""
         with self._changed:
             self._changed.wait_for(lambda: self._in_order or self._is_over)
+            return bool(self._in_order)
+
+    def take(self) -> list[Waiting]:
+        """The next messages, if any are there."""
+        with self._changed:
             group = [self._in_order.popleft() for _ in range(min(len(self._in_order), _APPLIED_AT_ONCE))]
-            self._bytes -= sum(len(message) for _, message in group)
+            self._bytes -= sum(len(message) for _, message, _ in group)
             return group

@@ -1,9 +1,10 @@
 """A cluster from outside: its nodes, as one of them knows them, and the trimming of its log."""
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, NamedTuple
 
 from hansard.errors import HansardError, InvalidInput
+from hansard.storage.cluster import messages
 from hansard.storage.cluster.log import ReplicatedLog
 from hansard.storage.cluster.members import Member, Members
 from hansard.storage.cluster.replica import Applied
@@ -29,9 +30,14 @@ class ClusterControl:
     """A cluster from outside: `store.cluster`."""
 
     def __init__(
-        self, log: ReplicatedLog, members: Members, applied: Callable[[], Applied], stopped: Callable[[], HansardError | None]
+        self,
+        log: ReplicatedLog,
+        members: Members,
+        applied: Callable[[], Applied],
+        stopped: Callable[[], HansardError | None],
+        switch: Callable[[int], None],
     ) -> None:
-        self._log, self._members, self._applied, self._stopped = log, members, applied, stopped
+        self._log, self._members, self._applied, self._stopped, self._switch = log, members, applied, stopped, switch
 
     def status(self) -> ClusterStatus:
         """As this node knows it: nodes tell of themselves with each message, and every ten seconds while something happens."""
@@ -46,6 +52,17 @@ class ClusterControl:
             stopped=str(self._stopped() or ""),
             members=self._members.all(),
         )
+
+    def upgrade(self) -> tuple[int, int]:
+        """Let all nodes decide by the newest rules that this version knows. Returns the rules before and now: the same, if there
+        are no newer ones.
+
+        Upgrade the program on all nodes first: one that does not know the rules stops at the message that switches them on.
+        """
+        before = self._applied().rules
+        if before < messages.RULES:
+            self._switch(messages.RULES)
+        return before, max(before, messages.RULES)
 
     def trim(self, to: int, *, is_forced: bool = False) -> int:
         """Let the log forget the messages up to one, which is in a snapshot that is kept (`store.backup(...)` of this node, say).
@@ -62,3 +79,25 @@ class ClusterControl:
             raise InvalidInput("to", to, f"still needed by {names}; force it if they may begin with a snapshot")
         self._log.trim(to)
         return self._log.info().first
+
+
+class AsyncClusterControl:
+    """The same, awaited: `await store.cluster.status()`."""
+
+    def __init__(self, control: ClusterControl, in_thread: Callable[..., Awaitable[Any]]) -> None:
+        self._control, self._in_thread = control, in_thread
+
+    async def status(self) -> ClusterStatus:
+        """See `ClusterControl.status`."""
+        status: ClusterStatus = await self._in_thread(self._control.status)
+        return status
+
+    async def upgrade(self) -> tuple[int, int]:
+        """See `ClusterControl.upgrade`."""
+        rules: tuple[int, int] = await self._in_thread(self._control.upgrade)
+        return rules
+
+    async def trim(self, to: int, *, is_forced: bool = False) -> int:
+        """See `ClusterControl.trim`."""
+        first: int = await self._in_thread(lambda: self._control.trim(to, is_forced=is_forced))
+        return first

@@ -5,18 +5,21 @@ Source of the encoding: https://msgpack.org. Messages of a newer format are not 
 
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zlib import crc32
 
 import msgspec
 
-from hansard.appends import Append, Appended, StreamAppend
+from hansard.appends import Append, StreamAppend
 from hansard.errors import NewerFormat, StoreCorrupt
 from hansard.events import NO_TAGS, Event, RecordedEvent
 from hansard.query import AppendCondition, Query, QueryItem
 from hansard.streams import ExpectedVersion
 
 FORMAT: Final = 1
+RULES = 1
+"""The newest rules by which this version decides. Which ones a log goes by is written in it: see Message.rules."""
+
 _MAGIC: Final = b"HL"
 _HEAD: Final = len(_MAGIC) + 1 + 4
 
@@ -89,7 +92,7 @@ class Head(msgspec.Struct, array_like=True, tag="head"):
 
 
 class Stored(msgspec.Struct, array_like=True, tag="append"):
-    """`outcome`: the digest of its place, or the code of the error that refused it."""
+    """`outcome`: the digest of its place, or of the error that refused it."""
 
     append: AppendForm
     outcome: bytes
@@ -100,16 +103,26 @@ Step = Get | Scan | Put | Drop | Read | Head | Stored
 
 class Message(msgspec.Struct, array_like=True):
     """Of a node, its number there. `appends`, or (if they are none) the `steps` of one transaction; or neither: then it only
-    tells how far its node is. `applied`, `digest`: what the node has applied, for others to compare; `name`: for people."""
+    tells how far its node is. `applied`, `digest`: what the node has applied, for others to compare; `name`: for people.
+    `rules`: by which ones all nodes are to decide from the next message on; 0: as before."""
 
     node: bytes
     number: int
     proposed_us: int
-    appends: list[AppendForm]
-    steps: list[Step]
+    appends: Sequence[AppendForm]
+    steps: Sequence[Step]
     name: str = ""
     applied: int = 0
     digest: str = ""
+    rules: int = 0
+
+
+class Arrived(NamedTuple):
+    """A message in its place in the log, with its appends as the engine takes them."""
+
+    sequence: int
+    message: Message
+    appends: Sequence[Append]
 
 
 _WORDS: Final[dict[int, int]] = {int(word): word for word in ExpectedVersion}
@@ -122,7 +135,7 @@ def written(message: Message) -> bytes:
     return _MAGIC + bytes([FORMAT]) + crc32(body).to_bytes(4, "big") + body
 
 
-def read(sequence: int, text: bytes) -> Message:
+def read(sequence: int, text: bytes) -> Arrived:
     """Raises NewerFormat or StoreCorrupt, which name the sequence."""
     if text[: len(_MAGIC)] != _MAGIC or len(text) < _HEAD:
         raise StoreCorrupt(f"message {sequence} of the log is none of ours; nothing after it was applied")
@@ -132,12 +145,20 @@ def read(sequence: int, text: bytes) -> Message:
     if crc32(body).to_bytes(4, "big") != text[_HEAD - 4 : _HEAD]:
         raise StoreCorrupt(f"message {sequence} of the log is damaged: its checksum does not fit; nothing after it was applied")
     try:
-        return _decode(body)
+        message = _decode(body)
     except msgspec.MsgspecError as error:
         raise StoreCorrupt(f"message {sequence} of the log cannot be read: {error}") from error
+    if message.rules > RULES:
+        raise NewerFormat(f"the rules that message {sequence} of the log switches on", message.rules, RULES)
+    return Arrived(sequence, message, [append_of(form) for form in message.appends])
 
 
 # From values to forms and back
+
+
+def text_of(append: Append) -> msgspec.Raw:
+    """An append as it stands in a message, where it takes the place of its form."""
+    return msgspec.Raw(_encode(form_of(append)))
 
 
 def form_of(append: Append) -> AppendForm:
@@ -190,7 +211,3 @@ def digest_of(found: Any) -> bytes:
 
 def digest_of_events(events: Sequence[RecordedEvent]) -> bytes:
     return digest_of([(event.position, event.id_bytes) for event in events])
-
-
-def digest_of_place(appended: Appended) -> bytes:
-    return digest_of((appended.first_position, appended.last_position, sorted(appended.versions.items()), appended.is_repeat))

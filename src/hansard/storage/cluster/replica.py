@@ -10,14 +10,14 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from hansard.appends import Append, Appended
-from hansard.errors import CapabilityMissing, HansardError, OpenFailed, StoreCorrupt
+from hansard.errors import CapabilityMissing, HansardError, NewerFormat, OpenFailed, StoreCorrupt
 from hansard.events import RecordedEvent
 from hansard.names import REPLICA_DOCUMENT
 from hansard.query import Query
 from hansard.storage.around import AroundTransaction
 from hansard.storage.cluster import messages
 from hansard.storage.cluster.lock import Lock
-from hansard.storage.cluster.messages import Message, Step
+from hansard.storage.cluster.messages import Arrived, Message, Step
 from hansard.storage.port import Capability, Dialect, InlineHook, StorageTransaction
 from hansard.storage.sqlite.storage import SqliteStorage
 
@@ -33,24 +33,26 @@ class Applied(msgspec.Struct):
 
     `numbers`: by node, the number of its last message, and the sequence of that. A message may be in the log twice, when a
     server has failed while it was published again; its second place counts for nothing.
+    `rules`: by which ones this log is decided now.
     """
 
     sequence: int
     digest: str
     log: str
     numbers: dict[str, tuple[int, int]] = {}
+    rules: int = 1
 
     def has(self, message: Message) -> bool:
         return 0 < message.number <= self.numbers.get(message.node.hex(), (0, 0))[0]
 
-    def after(self, sequence: int, message: Message, outcomes: Sequence[bytes]) -> "Applied":
+    def after(self, sequence: int, message: Message, outcome: bytes) -> "Applied":
         """The digest goes on over what was decided, so replicas that decide otherwise differ from there on."""
-        digest = blake2b(f"{self.digest} {sequence} ".encode() + b" ".join(outcomes), digest_size=16).hexdigest()
+        digest = blake2b(f"{self.digest} {sequence} ".encode() + outcome, digest_size=16).hexdigest()
         numbers = self.numbers
         if message.number and not self.has(message):
             numbers = {node: last for node, last in numbers.items() if last[1] > sequence - _NUMBERS_KEPT}
             numbers[message.node.hex()] = (message.number, sequence)
-        return Applied(sequence, digest, self.log, numbers)
+        return Applied(sequence, digest, self.log, numbers, message.rules or self.rules)
 
 
 class Outcome(NamedTuple):
@@ -89,6 +91,9 @@ class Replica:
         if self.applied.log != log:
             self.storage.close()
             raise OpenFailed(f"{path}: this is a replica of another log; give another file, or delete it")
+        if self.applied.rules > messages.RULES:
+            self.storage.close()
+            raise NewerFormat(f"{path}: the rules of its log", self.applied.rules, messages.RULES)
         if text is None and self.storage.head():
             self.storage.close()
             raise OpenFailed(f"{path}: this is a store of its own, and no replica of a log; give another file")
@@ -97,36 +102,37 @@ class Replica:
         self.storage.close()
         self._lock.release()
 
-    def apply(self, group: Sequence[tuple[int, Message]]) -> list[Outcome]:
+    def apply(self, group: Sequence[Arrived]) -> list[Outcome]:
         """Apply messages, in order: as many appends as possible in one transaction. The outcome of each.
 
         Raises StoreCorrupt if they are not the next ones.
         """
-        for expected, (sequence, _) in enumerate(group, self.applied.sequence + 1):
-            if sequence != expected:
-                raise StoreCorrupt(f"message {sequence} of the log came where {expected} was expected; it was not applied")
+        for expected, arrived in enumerate(group, self.applied.sequence + 1):
+            if arrived.sequence != expected:
+                raise StoreCorrupt(
+                    f"message {arrived.sequence} of the log came where {expected} was expected; it was not applied"
+                )
         outcomes: list[Outcome] = []
-        plain: list[tuple[int, Message]] = []
-        for sequence, message in group:
-            if message.steps:
+        plain: list[Arrived] = []
+        for arrived in group:
+            if arrived.message.steps:
                 outcomes += self._apply_appends(plain)
-                outcomes.append(self._apply_transaction(sequence, message))
+                outcomes.append(self._apply_transaction(arrived.sequence, arrived.message))
                 plain = []
             else:
-                plain.append((sequence, message))
+                plain.append(arrived)
         return [*outcomes, *self._apply_appends(plain)]
 
-    def _apply_appends(self, group: Sequence[tuple[int, Message]]) -> list[Outcome]:
+    def _apply_appends(self, group: Sequence[Arrived]) -> list[Outcome]:
         if not group:
             return []
 
         def work(transaction: Any) -> tuple[list[Outcome], Applied]:
             applied, outcomes = self.applied, list[Outcome]()
-            for sequence, message in group:
+            for sequence, message, appends in group:
                 self._proposed_us = message.proposed_us
-                appends = [] if applied.has(message) else [messages.append_of(form) for form in message.appends]
-                places = transaction.append_all(appends)
-                applied = applied.after(sequence, message, [_place_digest(place) for place in places])
+                places = transaction.append_all([] if applied.has(message) else appends)
+                applied = applied.after(sequence, message, messages.digest_of([_outcome_of(place) for place in places]))
                 outcomes.append(Outcome(applied, message, places, True))
             _note(transaction, applied)
             return outcomes, applied
@@ -135,8 +141,8 @@ class Replica:
         return outcomes
 
     def _apply_transaction(self, sequence: int, message: Message) -> Outcome:
-        done = self.applied.after(sequence, message, [b"done"])
-        again = self.applied.after(sequence, message, [b"again"])
+        done = self.applied.after(sequence, message, b"done")
+        again = self.applied.after(sequence, message, b"again")
 
         def work(transaction: StorageTransaction) -> None:
             if self.applied.has(message):
@@ -184,8 +190,11 @@ def _placed(transaction: StorageTransaction, append: Append) -> Appended | Hansa
         return refusal
 
 
-def _place_digest(place: Appended | HansardError) -> bytes:
-    return messages.digest_of_place(place) if isinstance(place, Appended) else place.code.encode()
+def _outcome_of(place: Appended | HansardError) -> Any:
+    """What must be the same on every node."""
+    if isinstance(place, Appended):
+        return place.first_position, place.last_position, sorted(place.versions.items()), place.is_repeat
+    return place.code
 
 
 def _note(transaction: StorageTransaction, applied: Applied) -> None:
@@ -211,7 +220,7 @@ def _play(transaction: StorageTransaction, step: Step) -> None:
             )
             _same(step.found, messages.digest_of_events(events))
         case messages.Stored():
-            _same(step.outcome, _place_digest(_placed(transaction, messages.append_of(step.append))))
+            _same(step.outcome, messages.digest_of(_outcome_of(_placed(transaction, messages.append_of(step.append)))))
 
 
 def _same(before: bytes, now: bytes) -> None:
@@ -255,10 +264,10 @@ class _Recording(AroundTransaction):
         except HansardError as refusal:
             del self._steps[before:]
             if then is None:
-                step.outcome = refusal.code.encode()
+                step.outcome = messages.digest_of(_outcome_of(refusal))
                 self._steps.append(step)
             raise
-        step.outcome = messages.digest_of_place(appended)
+        step.outcome = messages.digest_of(_outcome_of(appended))
         return appended
 
     def read(self, query: Query, *, after: int, before: int | None, backwards: bool, limit: int) -> list[RecordedEvent]:

@@ -6,8 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
+
+import msgspec
 
 from hansard.appends import Append, Appended
 from hansard.errors import HansardError, InvalidInput, OpenFailed, OutcomeUnknown, StorageFailed, StoreBusy, StoreClosed
@@ -15,17 +17,20 @@ from hansard.limits import BUSY_TIMEOUT_S
 from hansard.storage.around import Around
 from hansard.storage.clock import now_us
 from hansard.storage.cluster import messages
-from hansard.storage.cluster.arrivals import Arrivals
+from hansard.storage.cluster.arrivals import Arrivals, Waiting
 from hansard.storage.cluster.control import ClusterControl
 from hansard.storage.cluster.log import ReplicatedLog
 from hansard.storage.cluster.members import Members
-from hansard.storage.cluster.messages import AppendForm, Message, Step
+from hansard.storage.cluster.messages import Arrived, Message, Step
 from hansard.storage.cluster.replica import Applied, Outcome, Replica
 from hansard.storage.group_commit import GroupCommit
 from hansard.storage.port import Capability, InlineHook, ResultT, StorageTransaction, Ticket
 
 _MESSAGE_BYTES_MAX: Final = 1024 * 1024 - 8 * 1024
 """JetStream takes 1 MiB unless its servers are set otherwise; headers need a little."""
+
+_HEAD_BYTES: Final = 4 * 1024
+"""What a message takes beside its appends, and more."""
 
 _TRY_S: Final = 2.0
 _TRANSACTION_TRIES: Final = 200
@@ -55,6 +60,7 @@ class ClusterStorage(Around):
         self._members = Members()
         self._told_s = time.monotonic()
         self._claiming: threading.Thread | None = None
+        self._applying = threading.Lock()
         self._number = 0
         self._waiting: dict[int, _Waiting] = {}
         self._inline: InlineHook | None = None
@@ -116,34 +122,38 @@ class ClusterStorage(Around):
         """Bundle the appends into messages, publish them one after the other, and wait until they are applied here."""
         for some in _bundles(tickets):
             try:
-                outcome = self._through_the_log([form for _, form, _ in some], [])
+                outcome = self._through_the_log([ticket.append for ticket, _ in some], [text for _, text in some])
             except HansardError as error:
-                for ticket, _, _ in some:
+                for ticket, _ in some:
                     ticket.error = error
                 continue
-            for (ticket, _, _), place in zip(some, outcome.places, strict=True):
+            for (ticket, _), place in zip(some, outcome.places, strict=True):
                 if isinstance(place, Appended):
                     ticket.appended = place
                 else:
                     ticket.error = place
 
-    def _through_the_log(self, appends: list[AppendForm], steps: list[Step]) -> Outcome:
-        """Publish, again and again under the same id until it is certain, and wait for the outcome."""
+    def _through_the_log(
+        self, appends: Sequence[Append] = (), texts: Sequence[Any] = (), steps: Sequence[Step] = (), rules: int = 0
+    ) -> Outcome:
+        """Publish, again and again under the same id until it is certain, apply it, and give the outcome."""
         self._number += 1
         number, waiting = self._number, _Waiting()
-        self._waiting[number] = waiting
-        text = self._written(number, appends, steps)
+        message = self._message(number, texts, steps, rules)
+        text = messages.written(message)
         if len(text) > _MESSAGE_BYTES_MAX:
-            del self._waiting[number]
             raise InvalidInput(
                 "append", len(text), f"expected at most {_MESSAGE_BYTES_MAX} bytes in one message of the cluster's log"
             )
+        self._waiting[number] = waiting
         deadline = time.monotonic() + BUSY_TIMEOUT_S
         try:
             while True:
                 self._check_open()
                 with suppress(OutcomeUnknown):
-                    self._arrivals.put(self._log.publish(text, id=f"{self._node.hex()}-{number}", timeout_s=_TRY_S), text)
+                    sequence = self._log.publish(text, id=f"{self._node.hex()}-{number}", timeout_s=_TRY_S)
+                    self._arrivals.put(sequence, text, Arrived(sequence, message, appends))
+                    self._apply_arrived()
                     waiting.done.wait(max(0.0, deadline - time.monotonic()))
                 if waiting.done.wait(_LOOK_S):
                     break
@@ -170,7 +180,7 @@ class ClusterStorage(Around):
             result, steps = self._replica.rehearse(work, self._clock_us(), self._inline)
             if not any(isinstance(step, messages.Put | messages.Drop | messages.Stored) for step in steps):
                 return result
-            if self._through_the_log([], steps).has_happened:
+            if self._through_the_log(steps=steps).has_happened:
                 return result
         raise StoreBusy(f"a transaction has lost against others {_TRANSACTION_TRIES} times; nothing was stored")
 
@@ -180,7 +190,7 @@ class ClusterStorage(Around):
     def barrier(self) -> None:
         """A message through the log that does nothing: when it is applied here, so is all that was acknowledged before."""
         self._check_open()
-        self._commits.exclusively(lambda: self._through_the_log([], []))
+        self._commits.exclusively(self._through_the_log)
 
     @property
     def applied(self) -> Applied:
@@ -189,25 +199,37 @@ class ClusterStorage(Around):
 
     @property
     def control(self) -> ClusterControl:
-        return ClusterControl(self._log, self._members, lambda: self._replica.applied, lambda: self._stopped)
+        return ClusterControl(self._log, self._members, lambda: self._replica.applied, lambda: self._stopped, self._switch)
+
+    def _switch(self, rules: int) -> None:
+        self._check_open()
+        self._commits.exclusively(lambda: self._through_the_log(rules=rules))
 
     # Applying
 
     def _apply_for_ever(self) -> None:
-        while group := self._arrivals.next_group():
+        while self._arrivals.wait():
+            if not self._apply_arrived():
+                return
+            self._claim_if_due()
+
+    def _apply_arrived(self) -> bool:
+        """Apply what has arrived: done by the applier, or by who has published. False once this node goes no further."""
+        with self._applying:
+            if self._stopped is not None:
+                return False
+            group = self._arrivals.take()
             try:
                 self._apply_group(group)
             except HansardError as error:
                 self._stop(error)
-                return
             except Exception as error:  # whatever it is, this node may not go on as if it had applied it
                 self._stop(
                     StorageFailed(f"message {group[0][0]} of the log could not be applied: {type(error).__name__}: {error}")
                 )
-                return
-            self._claim_if_due()
+            return self._stopped is None
 
-    def _apply_group(self, group: Sequence[tuple[int, bytes]]) -> None:
+    def _apply_group(self, group: Sequence[Waiting]) -> None:
         """Raises HansardError of a message that cannot be read, or was decided otherwise elsewhere; all before it is applied."""
         read, unread = _read_until_wrong(group)
         outcomes = self._replica.apply(read)
@@ -235,14 +257,12 @@ class ClusterStorage(Around):
 
     def _claim(self) -> None:
         with suppress(HansardError):
-            self._log.publish(self._written(0, [], []), id=f"{self._node.hex()}-told-{uuid4().hex}", timeout_s=_TRY_S)
+            self._log.publish(messages.written(self._message(0)), id=f"{self._node.hex()}-told-{uuid4().hex}", timeout_s=_TRY_S)
 
-    def _written(self, number: int, appends: list[AppendForm], steps: list[Step]) -> bytes:
+    def _message(self, number: int, texts: Sequence[Any] = (), steps: Sequence[Step] = (), rules: int = 0) -> Message:
         applied = self._replica.applied
         self._told_s = time.monotonic()
-        return messages.written(
-            Message(self._node, number, self._clock_us(), appends, steps, self._name, applied.sequence, applied.digest)
-        )
+        return Message(self._node, number, self._clock_us(), texts, steps, self._name, applied.sequence, applied.digest, rules)
 
     def _settle(self, outcome: Outcome) -> None:
         if outcome.message.node != self._node:
@@ -289,26 +309,26 @@ class ClusterStorage(Around):
         self._replica.close()
 
 
-def _read_until_wrong(group: Sequence[tuple[int, bytes]]) -> tuple[list[tuple[int, Message]], HansardError | None]:
-    read: list[tuple[int, Message]] = []
-    for sequence, text in group:
+def _read_until_wrong(group: Sequence[Waiting]) -> tuple[list[Arrived], HansardError | None]:
+    read: list[Arrived] = []
+    for sequence, text, own in group:
         try:
-            read.append((sequence, messages.read(sequence, text)))
+            read.append(own or messages.read(sequence, text))
         except HansardError as error:
             return read, error
     return read, None
 
 
-def _bundles(tickets: Sequence[Ticket]) -> list[list[tuple[Ticket, AppendForm, int]]]:
-    """Appends that go into one message each; one that is too large for any stands alone, and is refused there."""
-    bundles: list[list[tuple[Ticket, AppendForm, int]]] = []
+def _bundles(tickets: Sequence[Ticket]) -> list[list[tuple[Ticket, msgspec.Raw]]]:
+    """Appends that go into one message each, as they stand there; one that is too large for any stands alone, and is refused."""
+    bundles: list[list[tuple[Ticket, msgspec.Raw]]] = []
     room = 0
     for ticket in tickets:
-        form = messages.form_of(ticket.append)
-        size = 64 + sum(len(e.data_json) + len(e.metadata_json) + 64 + 64 * len(e.tags) for e in ticket.append.events)
+        text = messages.text_of(ticket.append)
+        size = len(bytes(text))
         if not bundles or size > room:
             bundles.append([])
-            room = _MESSAGE_BYTES_MAX
-        bundles[-1].append((ticket, form, size))
+            room = _MESSAGE_BYTES_MAX - _HEAD_BYTES
+        bundles[-1].append((ticket, text))
         room -= size
     return bundles
