@@ -36,7 +36,7 @@ from hansard import (
     WrongExpectedVersion,
 )
 from hansard.storage.around import Around
-from hansard.storage.cluster import messages
+from hansard.storage.cluster import messages, storage
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Storage
 from hansard.testing import simulator
@@ -458,6 +458,26 @@ async def _told_async(url: str) -> tuple[int, int, int]:
 def test_the_async_face_tells_of_the_cluster(tmp_path: Path) -> None:
     """Who writes tasks could not see it."""
     assert asyncio.run(_told_async(new_log(tmp_path / "x.db"))) == (2, 1, 2)
+
+
+def test_silent_nodes_tell_once_how_far_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nodes that only read would look as if they were behind; or they would answer each other for ever."""
+    monkeypatch.setattr(storage, "_TELL_S", 0.2)
+    url = new_log(tmp_path / "x.db")
+    with hansard.open(url) as writing, hansard.open(url.replace("x.db", "y.db")) as reading:
+        for _ in range(3):
+            writing.add("a-1", "happened")
+        ends = time.monotonic() + 20
+        while min([member.applied for member in reading.cluster.status().members], default=0) < 3 and time.monotonic() < ends:
+            time.sleep(0.05)
+        members = reading.cluster.status().members
+        assert [member.name.rpartition("/")[2] for member in members] == ["x.db", "y.db"]
+        assert min(member.applied for member in members) >= 3
+        time.sleep(1)
+        last = writing.cluster.status().last
+        assert last <= 5
+        time.sleep(1)
+        assert writing.cluster.status().last == last
 
 
 def test_a_message_that_is_in_the_log_twice_counts_once(tmp_path: Path) -> None:

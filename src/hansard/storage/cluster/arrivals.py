@@ -50,11 +50,11 @@ class Arrivals:
             self._is_over = True
             self._changed.notify()
 
-    def wait(self) -> bool:
-        """Until something is there to be taken. False at the end, once all was taken."""
+    def wait(self, timeout_s: float) -> bool:
+        """Until something is there to be taken, or the time is over. False at the end, once all was taken."""
         with self._changed:
-            self._changed.wait_for(lambda: self._in_order or self._is_over)
-            return bool(self._in_order)
+            self._changed.wait_for(lambda: self._in_order or self._is_over, timeout_s)
+            return bool(self._in_order) or not self._is_over
 
     def take(self) -> list[Waiting]:
         """The next messages, if any are there."""

@@ -40,7 +40,7 @@ class ClusterControl:
         self._log, self._members, self._applied, self._stopped, self._switch = log, members, applied, stopped, switch
 
     def status(self) -> ClusterStatus:
-        """As this node knows it: nodes tell of themselves with each message, and every ten seconds while something happens."""
+        """As this node knows it: nodes tell of themselves with each message that they send, and ten seconds after others."""
         info, applied = self._log.info(), self._applied()
         return ClusterStatus(
             leader=info.leader,

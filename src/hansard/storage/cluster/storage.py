@@ -59,6 +59,7 @@ class ClusterStorage(Around):
         self._name = f"{socket.gethostname()}:{os.path.abspath(path)}"
         self._members = Members()
         self._told_s = time.monotonic()
+        self._has_news = False
         self._claiming: threading.Thread | None = None
         self._applying = threading.Lock()
         self._number = 0
@@ -208,7 +209,7 @@ class ClusterStorage(Around):
     # Applying
 
     def _apply_for_ever(self) -> None:
-        while self._arrivals.wait():
+        while self._arrivals.wait(_TELL_S):
             if not self._apply_arrived():
                 return
             self._claim_if_due()
@@ -244,14 +245,16 @@ class ClusterStorage(Around):
 
     def _compare(self, outcome: Outcome) -> None:
         self._members.applied(outcome.applied.sequence, outcome.applied.digest)
+        self._has_news |= outcome.message.number > 0
         self._members.heard(outcome.message, is_this=outcome.message.node == self._node)
 
     def _claim_if_due(self) -> None:
-        """Tell the others now and then how far this node is, and what it has made of it, if it says nothing else."""
-        now = time.monotonic()
-        if now - self._told_s < _TELL_S or not self._arrivals.is_empty() or self._is_closed:
+        """Tell the others, some time after the last message, how far this node is and what it has made of it, if it says nothing
+        else. Of messages that only tell, it tells nothing: nodes would never be silent."""
+        is_due = self._has_news and time.monotonic() - self._told_s >= _TELL_S and self._arrivals.is_empty()
+        if not is_due or self._is_closed:
             return
-        self._told_s = now
+        self._has_news = False
         self._claiming = threading.Thread(target=self._claim, name="hansard-claim", daemon=True)
         self._claiming.start()
 
@@ -261,7 +264,7 @@ class ClusterStorage(Around):
 
     def _message(self, number: int, texts: Sequence[Any] = (), steps: Sequence[Step] = (), rules: int = 0) -> Message:
         applied = self._replica.applied
-        self._told_s = time.monotonic()
+        self._told_s, self._has_news = time.monotonic(), False
         return Message(self._node, number, self._clock_us(), texts, steps, self._name, applied.sequence, applied.digest, rules)
 
     def _settle(self, outcome: Outcome) -> None:
