@@ -4,6 +4,7 @@ It is told what to do on standard input, a word a line, and writes a JSON list a
 ["open", data] of appends; ["seen", position] of a reader; ["stopped", message] when the node can go no further; and reports.
 """
 
+import faulthandler
 import json
 import os
 import random
@@ -29,6 +30,7 @@ def say(*words: Any) -> None:
 
 
 def main(place: str, name: str) -> None:
+    faulthandler.register(signal.SIGUSR1)
     store = opened(place)
     _die_when_told()
     for number in range(4):
@@ -68,7 +70,7 @@ def _die_when_told() -> None:
     apply = replica.Replica.apply
 
     def deadly(self: replica.Replica, group: Any) -> Any:
-        if is_to_die.is_set() and any(message.number for _, message in group):
+        if is_to_die.is_set() and any(arrived.message.number for arrived in group):
             os.kill(os.getpid(), signal.SIGKILL)
         return apply(self, group)
 

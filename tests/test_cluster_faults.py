@@ -83,15 +83,25 @@ class Node:
 
     def answer(self, word: str) -> Any:
         with self._answered:
-            assert self._answered.wait_for(lambda: word in self.answers, 60), f"{self.name}: no {word}; {self.errors[-3:]}"
+            if not self._answered.wait_for(lambda: word in self.answers, 60):
+                self._show(f"no {word}")
             return self.answers.pop(word)
+
+    def _show(self, what: str) -> None:
+        """What its threads do is written to standard error."""
+        self.process.send_signal(signal.SIGUSR1)
+        time.sleep(1)
+        raise AssertionError(f"{self.name}: {what}; {self.errors[-3:]}")
 
     def kill(self) -> None:
         self.process.kill()
         self.ended()
 
     def ended(self) -> None:
-        self.process.wait(30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._show("it has not ended")
         self._listener.join()
         assert self.process.stdin is not None
         assert self.process.stdout is not None

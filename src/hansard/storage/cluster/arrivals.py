@@ -42,6 +42,9 @@ class Arrivals:
     def is_full(self) -> bool:
         return self._bytes > _WAITING_BYTES_MAX
 
+    def has_gap(self) -> bool:
+        return bool(self._early)
+
     def is_empty(self) -> bool:
         return not self._in_order
 

@@ -26,6 +26,8 @@ _DUPLICATES_S: Final = 120.0
 """How long JetStream knows a message's id: longer than anybody tries again."""
 
 _OPEN_S: Final = 10.0
+_ANSWER_S: Final = 3.0
+_SILENT_S: Final = 1.0
 _RESUME_S: Final = 0.5
 _FULL_S: Final = 0.01
 _MOVE_S: Final = 3.0
@@ -54,8 +56,8 @@ class JetStreamLog:
         self._answered_s = time.monotonic()
         try:
             self._client = self._run(self._connect(), _OPEN_S + 2)
-            self._js = self._client.jetstream(timeout=_OPEN_S)
-            self._run(self._prepare(replicas), 3 * _OPEN_S)
+            self._js = self._client.jetstream(timeout=_ANSWER_S)
+            self._run(self._prepare(self._client.jetstream(timeout=_OPEN_S), replicas), 3 * _OPEN_S)
         except (NatsError, APIError, TimeoutError, OSError) as error:
             self.close()
             raise OpenFailed(f"{shown}: {_words(error)}") from error
@@ -76,10 +78,10 @@ class JetStreamLog:
             name="hansard",
         )
 
-    async def _prepare(self, replicas: int) -> None:
+    async def _prepare(self, js: Any, replicas: int) -> None:
         """Make the stream if there is none; refuse one that could forget, or lose."""
         try:
-            info = await self._js.stream_info(self._stream)
+            info = await js.stream_info(self._stream)
         except NotFoundError:
             config = api.StreamConfig(
                 name=self._stream,
@@ -91,7 +93,7 @@ class JetStreamLog:
                 deny_delete=True,
                 max_age=0,
             )
-            info = await self._js.add_stream(config)
+            info = await js.add_stream(config)
         wrong = list(_wrong(info.config, self._subject, replicas))
         if wrong:
             raise OpenFailed(f"{self._shown}: the JetStream stream {self._stream} is not set as it must be: {'; '.join(wrong)}")
@@ -119,7 +121,7 @@ class JetStreamLog:
         with suppress(NatsError, TimeoutError, OSError):
             client = await asyncio.wait_for(self._connect(), _MOVE_S)
             old, self._client = self._client, client
-            self._js = client.jetstream(timeout=_OPEN_S)
+            self._js = client.jetstream(timeout=_ANSWER_S)
             self._answered_s = time.monotonic()
             await old.close()
 
@@ -146,11 +148,9 @@ class JetStreamLog:
         try:
             while True:
                 try:
-                    message = await subscription.next_msg(timeout=_OPEN_S)
+                    message = await subscription.next_msg(timeout=_SILENT_S)
                 except (NatsTimeoutError, TimeoutError):
-                    info = await self._js.stream_info(self._stream)
-                    self._answered_s = time.monotonic()
-                    if info.state.last_seq > self._delivered:
+                    if receiver.has_gap() or await self._has_more():
                         return
                     continue
                 self._answered_s = time.monotonic()
@@ -166,6 +166,14 @@ class JetStreamLog:
         finally:
             with suppress(NatsError):
                 await subscription.unsubscribe()
+
+    async def _has_more(self) -> bool:
+        """Asked after a long silence only."""
+        if time.monotonic() - self._answered_s < _OPEN_S:
+            return False
+        info = await self._js.stream_info(self._stream)
+        self._answered_s = time.monotonic()
+        return bool(info.state.last_seq > self._delivered)
 
     def info(self) -> LogInfo:
         try:

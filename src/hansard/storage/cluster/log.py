@@ -15,6 +15,9 @@ class Receiver(Protocol):
     def is_full(self) -> bool:
         """Whether the log should wait a moment before it delivers more."""
 
+    def has_gap(self) -> bool:
+        """Whether it is known that messages have not been delivered yet."""
+
 
 class LogInfo(NamedTuple):
     """`identity`: tells this log from another one of the same name. `first`, `last`: sequences of the messages that are kept.
