@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -221,13 +222,51 @@ def test_a_node_that_decides_otherwise_is_found_out(nodes: list[hansard.Store]) 
     """Two histories would be told for ever."""
     for node in nodes:
         node.add("a-1", "happened")
-    replica = nodes[1]._storage._replica  # type: ignore[attr-defined]
-    replica.applied = replica.applied.__class__(replica.applied.sequence, "another digest", replica.applied.log)
+    for node in nodes:
+        node.barrier()
+    wrong = _decides_otherwise(nodes[1])
     ends = time.monotonic() + 20
-    with pytest.raises(StoreCorrupt, match="have decided differently, between messages"):
+    with pytest.raises(StoreCorrupt) as caught:
         while time.monotonic() < ends:
-            nodes[1].add("a-1", "later")
-            nodes[0].add("a-1", "later")
+            for node in nodes:
+                node.add("a-1", "later")
+    assert f"have decided message {wrong} of the log differently, and no other node says the same" in str(caught.value)
+    for node in (nodes[0], nodes[2]):
+        node.add("a-1", "goes on")
+        status = node.cluster.status()
+        assert [member.differs_from for member in status.members] == [0, wrong, 0]
+        assert status.stopped == ""
+    assert "have decided message" in nodes[1].cluster.status().stopped
+
+
+def _decides_otherwise(node: hansard.Store) -> int:
+    """The message that it has applied last, as if it had decided that otherwise. Which one that was."""
+    storage: Any = node._storage
+    with storage._applying:
+        before = storage._replica.applied
+        storage._replica.applied = type(before)(before.sequence, "ab" * 16, before.log, before.numbers)
+        storage._members.applied(before.sequence, "ab" * 16)
+    return int(before.sequence)
+
+
+def test_of_two_nodes_that_differ_both_stop(tmp_path: Path) -> None:
+    """Nobody could say which one is right, and both would go on."""
+    url = new_log(tmp_path / "x.db")
+    with hansard.open(url) as one, hansard.open(url.replace("x.db", "y.db")) as two:
+        one.add("a-1", "happened")
+        two.barrier()
+        one.barrier()
+        wrong = _decides_otherwise(two)
+        ends = time.monotonic() + 20
+        while not (one.cluster.status().stopped and two.cluster.status().stopped):
+            assert time.monotonic() < ends, (one.cluster.status(), two.cluster.status())
+            for node in (one, two):
+                with suppress(StoreCorrupt):
+                    node.add("a-1", "later")
+        for node in (one, two):
+            with pytest.raises(StoreCorrupt, match=f"have decided message {wrong} of the log differently"):
+                node.add("a-1", "later")
+            assert node.head() >= 1
 
 
 def test_the_command_line_tells_of_nodes_makes_snapshots_and_trims(

@@ -1,6 +1,7 @@
 """`hansard cluster`: the nodes of a cluster: how far they are, whether they agree, snapshots, trimming the log."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 
@@ -42,11 +43,18 @@ def status(place: str, as_json: bool | None) -> None:
             member.name + (" (this)" if member.is_this else ""),
             f"{member.applied:,}",
             f"{found.last - member.applied:,}",
+            _decides(member),
             _time(member.heard_us),
         )
         for member in found.members
     ]
-    out.print(table(None, ("node", "#applied", "#behind", "heard of"), rows))
+    out.print(table(None, ("node", "#applied", "#behind", "decides", "heard of"), rows))
+
+
+def _decides(member: Any) -> str:
+    if member.differs_from:
+        return f"otherwise since message {member.differs_from:,}"
+    return f"alike to {member.agrees_to:,}" if member.agrees_to else ""
 
 
 def _time(time_us: int) -> str:

@@ -38,13 +38,16 @@ class About(msgspec.Struct):
 
 
 class ClusterNode(msgspec.Struct):
-    """`heard_us`: when its last message was made, in microseconds since 1970 UTC."""
+    """`heard_us`: when its last message was made, in microseconds since 1970 UTC. `agrees_to`: the last message up to which it
+    has decided as this node; `differs_from`: the first that it has decided otherwise, 0 if there is none."""
 
     name: str
     applied: int
     digest: str
     heard_us: int
     is_this: bool
+    agrees_to: int
+    differs_from: int
 
 
 class ClusterState(msgspec.Struct):
@@ -109,7 +112,7 @@ async def cluster(service: Service, request: Request) -> Answer:
     request.principal.check_all(Permission.READ)
     control = service.control.cluster
     status = await service.in_thread(control.status)
-    nodes = [ClusterNode(node.name, node.applied, node.digest, node.heard_us, node.is_this) for node in status.members]
+    nodes = [ClusterNode(*node) for node in status.members]
     return json_of(
         ClusterState(
             status.leader, status.first, status.last, status.applied, status.digest, status.agreed, status.stopped, nodes

@@ -1,5 +1,10 @@
-"""What a node knows of the others: how far they are, and whether they have decided as it has."""
+"""What a node knows of the others: how far they are, and whether they have decided as it has.
 
+Each message tells the digest of all that its sender has decided, and short forms of those before it. Digests are chained, so two
+that are the same mean the same history. A node that differs from another one looks for a third: whom it agrees with is right.
+"""
+
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -10,23 +15,31 @@ from hansard.storage.cluster.messages import Message
 _KEPT: Final = 100_000
 """Digests of the last messages, to compare what other nodes say of them. A node that is further behind is compared later."""
 
+_TRAIL_MAX: Final = 64
+_SHORT_BYTES: Final = 4
+_UNDECIDED_S: Final = 30.0
+"""For so long a node that differs from another one waits for the word of a third."""
+
 
 class Member(NamedTuple):
     """A node, as its last message tells of it. `name`: its machine and the path of its replica, the same after a restart.
-    `heard_us`: when that was, by its own clock, in microseconds since 1970 UTC."""
+    `heard_us`: when that was, by its own clock, in microseconds since 1970 UTC. `agrees_to`: the last message up to which it was
+    found to have decided as this node has; `differs_from`: the first which it has decided otherwise, 0 if there is none."""
 
     name: str
     applied: int
     digest: str
     heard_us: int
     is_this: bool
+    agrees_to: int
+    differs_from: int
 
 
 class Members:
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
         self._digests: OrderedDict[int, str] = OrderedDict()
-        self._agreed = 0
+        self._undecided_since_s = 0.0
 
     def applied(self, sequence: int, digest: str) -> None:
         """Remember what this node has."""
@@ -34,24 +47,58 @@ class Members:
         while len(self._digests) > _KEPT:
             self._digests.popitem(last=False)
 
+    def trail(self, told: int, applied: int) -> list[bytes]:
+        """Short digests of the messages before `applied`, from the last one that was told on, the oldest first."""
+        known = [self._digests.get(sequence, "") for sequence in range(max(told, applied - _TRAIL_MAX), applied)]
+        return [_short(digest) for digest in known] if all(known) else []
+
     def heard(self, message: Message, *, is_this: bool) -> None:
-        """Raises StoreCorrupt if the node that has sent it has decided otherwise than this one."""
-        self._members[message.name] = Member(message.name, message.applied, message.digest, message.proposed_us, is_this)
-        ours = self._digests.get(message.applied)
-        if ours is None or not message.digest:
+        """Raises StoreCorrupt if this node is the one that has decided otherwise than the others."""
+        before = self._members.get(message.name)
+        agrees_to, differs_from = (0, 0) if before is None else (before.agrees_to, before.differs_from)
+        if not is_this and not differs_from and (ours := self._digests.get(message.applied)) is not None and message.digest:
+            if ours == message.digest:
+                agrees_to = message.applied
+            else:
+                differs_from = self._first_difference(message)
+        self._members[message.name] = Member(
+            message.name, message.applied, message.digest, message.proposed_us, is_this, agrees_to, differs_from
+        )
+        self._decide()
+
+    def _first_difference(self, message: Message) -> int:
+        """The first message that the trail shows to have been decided otherwise; the one at its end, if it shows none."""
+        for sequence, theirs in enumerate(message.trail, message.applied - len(message.trail)):
+            ours = self._digests.get(sequence)
+            if ours is not None and _short(ours) != theirs:
+                return sequence
+        return message.applied
+
+    def _decide(self) -> None:
+        others = [member for member in self._members.values() if not member.is_this]
+        for one in others:
+            if not one.differs_from:
+                continue
+            witnesses = [other for other in others if other is not one and not other.differs_from]
+            if any(witness.agrees_to >= one.differs_from for witness in witnesses):
+                continue
+            self._undecided_since_s = self._undecided_since_s or time.monotonic()
+            if not witnesses or time.monotonic() - self._undecided_since_s > _UNDECIDED_S:
+                raise StoreCorrupt(
+                    f"this replica and that of {one.name} have decided message {one.differs_from} of the log differently, and no "
+                    "other node says the same as this one, which has stopped. Begin the wrong one anew; compare with a third"
+                )
             return
-        if ours != message.digest:
-            raise StoreCorrupt(
-                f"this replica and that of {message.name} have decided differently, between messages {self._agreed + 1} "
-                f"and {message.applied} of the log; this node has stopped. "
-                "Compare both with a third one, and begin the wrong one anew"
-            )
-        self._agreed = max(self._agreed, message.applied)
+        self._undecided_since_s = 0.0
 
     @property
     def agreed(self) -> int:
         """The last message of which another node's word was compared, and was the same."""
-        return self._agreed
+        return max((member.agrees_to for member in self._members.values()), default=0)
 
     def all(self) -> Sequence[Member]:
         return sorted(self._members.values(), key=lambda member: member.name)
+
+
+def _short(digest: str) -> bytes:
+    return bytes.fromhex(digest)[:_SHORT_BYTES]

@@ -103,8 +103,11 @@ Step = Get | Scan | Put | Drop | Read | Head | Stored
 
 class Message(msgspec.Struct, array_like=True):
     """Of a node, its number there. `appends`, or (if they are none) the `steps` of one transaction; or neither: then it only
-    tells how far its node is. `applied`, `digest`: what the node has applied, for others to compare; `name`: for people.
-    `rules`: by which ones all nodes are to decide from the next message on; 0: as before."""
+    tells how far its node is.
+
+    `applied`, `digest`: what the node has applied, for others to compare; `trail`: short digests of the messages before.
+    `name`: for people. `rules`: by which ones all nodes are to decide from the next message on; 0: as before.
+    """
 
     node: bytes
     number: int
@@ -115,6 +118,7 @@ class Message(msgspec.Struct, array_like=True):
     applied: int = 0
     digest: str = ""
     rules: int = 0
+    trail: Sequence[bytes] = ()
 
 
 class Arrived(NamedTuple):

@@ -58,8 +58,7 @@ class ClusterStorage(Around):
         self._node = uuid4().bytes
         self._name = f"{socket.gethostname()}:{os.path.abspath(path)}"
         self._members = Members()
-        self._told_s = time.monotonic()
-        self._has_news = False
+        self._told, self._told_s, self._has_news = 0, time.monotonic(), False
         self._claiming: threading.Thread | None = None
         self._applying = threading.Lock()
         self._number = 0
@@ -234,17 +233,22 @@ class ClusterStorage(Around):
         """Raises HansardError of a message that cannot be read, or was decided otherwise elsewhere; all before it is applied."""
         read, unread = _read_until_wrong(group)
         outcomes = self._replica.apply(read)
+        for outcome in outcomes:
+            self._members.applied(outcome.applied.sequence, outcome.applied.digest)
         with self._changed:
             self._changed.notify_all()
         for outcome in outcomes:
             self._settle(outcome)
-        for outcome in outcomes:
-            self._compare(outcome)
+        try:
+            for outcome in outcomes:
+                self._compare(outcome)
+        except HansardError:
+            self._begin_claim()  # a last word, by which the others know it, too
+            raise
         if unread is not None:
             raise unread
 
     def _compare(self, outcome: Outcome) -> None:
-        self._members.applied(outcome.applied.sequence, outcome.applied.digest)
         self._has_news |= outcome.message.number > 0
         self._members.heard(outcome.message, is_this=outcome.message.node == self._node)
 
@@ -254,6 +258,9 @@ class ClusterStorage(Around):
         is_due = self._has_news and time.monotonic() - self._told_s >= _TELL_S and self._arrivals.is_empty()
         if not is_due or self._is_closed:
             return
+        self._begin_claim()
+
+    def _begin_claim(self) -> None:
         self._has_news = False
         self._claiming = threading.Thread(target=self._claim, name="hansard-claim", daemon=True)
         self._claiming.start()
@@ -264,8 +271,20 @@ class ClusterStorage(Around):
 
     def _message(self, number: int, texts: Sequence[Any] = (), steps: Sequence[Step] = (), rules: int = 0) -> Message:
         applied = self._replica.applied
-        self._told_s, self._has_news = time.monotonic(), False
-        return Message(self._node, number, self._clock_us(), texts, steps, self._name, applied.sequence, applied.digest, rules)
+        trail = self._members.trail(self._told, applied.sequence)
+        self._told, self._told_s, self._has_news = applied.sequence, time.monotonic(), False
+        return Message(
+            node=self._node,
+            number=number,
+            proposed_us=self._clock_us(),
+            appends=texts,
+            steps=steps,
+            name=self._name,
+            applied=applied.sequence,
+            digest=applied.digest,
+            rules=rules,
+            trail=trail,
+        )
 
     def _settle(self, outcome: Outcome) -> None:
         if outcome.message.node != self._node:
