@@ -49,7 +49,7 @@ class Members:
 
     def trail(self, told: int, applied: int) -> list[bytes]:
         """Short digests of the messages before `applied`, from the last one that was told on, the oldest first."""
-        known = [self._digests.get(sequence, "") for sequence in range(max(told, applied - _TRAIL_MAX), applied)]
+        known = [self._digests.get(sequence, "") for sequence in range(max(told, applied - _TRAIL_MAX, 1), applied)]
         return [_short(digest) for digest in known] if all(known) else []
 
     def heard(self, message: Message, *, is_this: bool) -> None:
