@@ -371,6 +371,8 @@ def test_health_and_what_is_served_are_told(client: Client, store: hansard.Store
     assert client.get("/health/ready").json["head"] == 0
     assert "fsync" in client.get("/api/v1/store").json["durability"]
     assert client.post("/api/v1/store/check").json == {"problems": []}
+    refused = client.get("/api/v1/cluster")
+    assert (refused.status, refused.json["detail"].partition(";")[0]) == (404, "this store has no cluster of nodes")
 
 
 def test_a_transaction_whose_client_goes_away_is_undone(client: Client, store: hansard.Store) -> None:

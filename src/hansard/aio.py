@@ -17,7 +17,7 @@ from uuid import UUID
 from hansard import causation
 from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events, restored
 from hansard.async_appends import AsyncAppends
-from hansard.errors import CapabilityMissing, StoreClosed
+from hansard.errors import StoreClosed
 from hansard.event_types.registry import checked_types
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
@@ -522,12 +522,9 @@ class AsyncStore:
     @property
     def cluster(self) -> "AsyncClusterControl":
         """See `Store.cluster`; its verbs are awaited."""
-        control = getattr(self._storage, "control", None)
-        if control is None:
-            raise CapabilityMissing(Capability.CLUSTER, "this")
-        from hansard.storage.cluster.control import AsyncClusterControl  # as above
+        from hansard.storage.cluster.control import AsyncClusterControl, control_of  # as above
 
-        return AsyncClusterControl(control, self._in_waiting_thread)
+        return AsyncClusterControl(control_of(self._storage), self._in_waiting_thread)
 
     def reader(self, name: str) -> "AsyncReaderControl":
         """See `Store.reader`; its verbs are awaited."""

@@ -383,7 +383,8 @@ class CapabilityMissing(StoreUnusable):
         self.capability, self.engine, self.instead = capability, engine, instead
 
     def __str__(self) -> str:
-        return f"the {self.engine} engine has no {self.capability}{self.instead and f'; {self.instead}'}"
+        who = f"the {self.engine} engine" if self.engine else "this store"
+        return f"{who} has no {self.capability}{self.instead and f'; {self.instead}'}"
 
 
 class StorageFailed(HansardError):

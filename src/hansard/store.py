@@ -8,7 +8,7 @@ from uuid import UUID
 
 from hansard import causation
 from hansard.appends import Append, Appended, StreamAppend, append_of, checked_parts, recorded_events, restored
-from hansard.errors import CapabilityMissing, InvalidType
+from hansard.errors import InvalidType
 from hansard.event_types.registry import EventTypes, checked_types
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hansard.processors.runner import OnError, Running
     from hansard.projections.control import ProjectionControl, ProjectionStatus
     from hansard.projections.model import Model
+    from hansard.storage.cluster.control import ClusterControl
 
 CommandT = TypeVar("CommandT")
 StateT = TypeVar("StateT")
@@ -634,12 +635,11 @@ class Store:
         return self._storage.wait(check_bound("after", after), check_timeout(timeout_s))
 
     @property
-    def cluster(self) -> Any:
+    def cluster(self) -> "ClusterControl":
         """The cluster that this store is a node of, from outside: `status()`, `trim(...)`. CapabilityMissing for other stores."""
-        control = getattr(self._untyped, "control", None)
-        if control is None:
-            raise CapabilityMissing(Capability.CLUSTER, "this")
-        return control
+        from hansard.storage.cluster.control import control_of  # as above
+
+        return control_of(self._untyped)
 
     def barrier(self) -> None:
         """Return once everything can be read here that was acknowledged anywhere before the call.

@@ -33,7 +33,7 @@ class Capability(StrEnum):
     CHECK = "check of the stored file"
     BACKUP = "online backup"
     CONNECTION = "a database connection inside a transaction"
-    CLUSTER = "a replica on each of several nodes"
+    CLUSTER = "cluster of nodes"
 
 
 class Dialect(NamedTuple):

@@ -5,7 +5,7 @@ import time
 import msgspec
 
 from hansard import __version__
-from hansard.errors import CapabilityMissing, StoreClosed
+from hansard.errors import CapabilityMissing, ResourceNotFound, StoreClosed
 from hansard.server.access.permissions import Permission
 from hansard.server.operations import JSON, Operations
 from hansard.server.requests import Request
@@ -108,9 +108,12 @@ async def about(service: Service, request: Request) -> Answer:
 
 @operation("GET", "/api/v1/cluster", needs=Permission.READ, returns={200: {JSON: ClusterState}})
 async def cluster(service: Service, request: Request) -> Answer:
-    """Of a served cluster's node: the log, this node, and the others as their last messages tell of them."""
+    """Of a cluster's node: the log, this node, the others as their last messages tell of them. 404 if it is no cluster."""
     request.principal.check_all(Permission.READ)
-    control = service.control.cluster
+    try:
+        control = service.control.cluster
+    except CapabilityMissing as missing:
+        raise ResourceNotFound(str(missing)) from None
     status = await service.in_thread(control.status)
     nodes = [ClusterNode(*node) for node in status.members]
     return json_of(

@@ -3,11 +3,12 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, NamedTuple
 
-from hansard.errors import HansardError, InvalidInput
+from hansard.errors import CapabilityMissing, HansardError, InvalidInput
 from hansard.storage.cluster import messages
 from hansard.storage.cluster.log import ReplicatedLog
 from hansard.storage.cluster.members import Member, Members
 from hansard.storage.cluster.replica import Applied
+from hansard.storage.port import Capability, Storage
 from hansard.streams import check_bound
 
 
@@ -101,3 +102,11 @@ class AsyncClusterControl:
         """See `ClusterControl.trim`."""
         first: int = await self._in_thread(lambda: self._control.trim(to, is_forced=is_forced))
         return first
+
+
+def control_of(storage: Storage) -> ClusterControl:
+    """Raises CapabilityMissing where the storage is not a node of a cluster."""
+    control: ClusterControl | None = getattr(storage, "control", None)
+    if control is None:
+        raise CapabilityMissing(Capability.CLUSTER, "", "one that has is opened with nats://HOST,HOST,HOST/LOG?replica=FILE")
+    return control
