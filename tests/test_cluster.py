@@ -34,10 +34,14 @@ from hansard import (
     Projection,
     Query,
     StoreCorrupt,
+    StoreUnusable,
     WrongExpectedVersion,
 )
 from hansard.storage.around import Around
-from hansard.storage.cluster import messages, storage
+from hansard.storage.cluster import jetstream, messages, storage
+from hansard.storage.cluster.address import parse
+from hansard.storage.cluster.arrivals import Arrivals
+from hansard.storage.cluster.jetstream import JetStreamLog
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Storage
 from hansard.testing import simulator
@@ -388,6 +392,13 @@ def with_jetstream(work: Any) -> Any:
     return asyncio.run(run())
 
 
+async def publish(js: Any, log: str, *texts: bytes) -> None:
+    """Into the log, past any node."""
+    (subject,) = (await js.stream_info(f"hansard-{log}")).config.subjects
+    for text in texts:
+        await js.publish(subject, text)
+
+
 def test_a_log_that_could_forget_is_refused(tmp_path: Path) -> None:
     """Events would be gone when the log is full, or old."""
     url = new_log(tmp_path / "x.db")
@@ -400,10 +411,82 @@ def test_a_log_that_could_forget_is_refused(tmp_path: Path) -> None:
         await js.add_stream(config)
 
     with_jetstream(make)
-    with pytest.raises(OpenFailed, match=r"is not set as it must be: .*in memory.*messages end after.*max_msgs is 100"):
+    with pytest.raises(OpenFailed, match=r"is not set as it must be: .*storage is memory.*max_age is 3600.*max_msgs is 100"):
         hansard.open(url)
     with pytest.raises(OpenFailed, match="it has 1 replicas, expected at least 3"):
         hansard.open(url.replace("&replicas=1", ""))
+
+
+@pytest.mark.parametrize("is_publishing", [True, False])
+def test_a_log_that_was_made_anew_under_a_node_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_publishing: bool
+) -> None:
+    """The node would mix two logs: what the new one says from some number on, after what the old one said."""
+    monkeypatch.setattr(jetstream, "_OPEN_S", 2.0)
+    monkeypatch.setattr(storage, "BUSY_TIMEOUT_S", 10.0)
+    url = new_log(tmp_path / "x.db")
+    name = url.partition("?")[0].rpartition("/")[2]
+    with hansard.open(url) as store:
+        for n in range(20):
+            store.add("a-1", "happened", n)
+        with_jetstream(lambda js: js.delete_stream(f"hansard-{name}"))
+        with hansard.open(url.replace("x.db", "y.db")) as other:
+            other.add("b-1", "of another log")
+            if is_publishing:
+                with pytest.raises(StoreUnusable, match="the log was deleted, and another one made in its place"):
+                    store.add("a-1", "lost")
+            ends = time.monotonic() + 30
+            while not store.cluster.status().stopped and time.monotonic() < ends:
+                time.sleep(0.1)
+            assert "the log was deleted, and another one made in its place" in store.cluster.status().stopped
+            with pytest.raises(StoreUnusable):
+                store.add("a-1", "later")
+            assert [event.data for event in store.read()] == list(range(20))
+            other.barrier()
+            assert [event.type for event in other.read()] == ["of another log"]
+    with pytest.raises(OpenFailed, match="this is a replica of another log"):
+        hansard.open(url)
+
+
+def test_a_node_whose_next_message_is_gone_stops(tmp_path: Path) -> None:
+    """It would ask for that message for ever, and say nothing."""
+    url = new_log(tmp_path / "x.db")
+    with hansard.open(url) as store:
+        for _ in range(5):
+            store.add("a-1", "happened")
+        store.cluster.trim(4)
+        log = JetStreamLog(parse(url).servers, parse(url).log, replicas=1, shown="here")
+        arrivals = Arrivals(2)
+        log.follow(2, arrivals)
+        assert arrivals.wait(20)
+        assert str(arrivals.failure) == (
+            "here: the log begins at message 5 now, and this node has only come to 2; begin with a snapshot"
+        )
+        log.close()
+
+
+def test_messages_of_a_node_that_is_ahead_of_the_log_count_for_nothing(tmp_path: Path) -> None:
+    """A log that was set back to an older copy would take what was decided from what it does not know any more."""
+    url = new_log(tmp_path / "x.db")
+    name = url.partition("?")[0].rpartition("/")[2]
+    form = messages.form_of(hansard.appends.Append((hansard.StreamAppend("a-1", [Event("more")]),)))  # type: ignore[attr-defined]
+    ahead = messages.written(messages.Message(b"n" * 16, 1, 5, [form], [], "ahead", 1_000, "ab" * 16))
+    with hansard.open(url) as store:
+        store.add("a-1", "happened")
+        with_jetstream(lambda js: publish(js, name, ahead))
+        store.barrier()
+        assert [event.type for event in store.read()] == ["happened"]
+
+
+def test_a_node_of_which_the_log_knows_less_than_it_does_stops(tmp_path: Path) -> None:
+    """It would wait for its own message, which it takes for one that it has."""
+    with hansard.open(new_log(tmp_path / "x.db")) as store:
+        store.add("a-1", "happened")
+        node: Any = store._storage
+        set_back = node._log.publish
+        node._log.publish = lambda *args, **kwargs: set_back(*args, **kwargs) - 2
+        with pytest.raises(StoreUnusable, match="the log gave number 0 to a message that follows 1: it is another log"):
+            store.add("a-1", "more")
 
 
 def test_a_replica_of_another_log_is_refused(tmp_path: Path) -> None:
@@ -476,10 +559,7 @@ def test_a_message_that_cannot_be_read_stops_the_node_before_it(tmp_path: Path, 
     form = messages.form_of(hansard.appends.Append((hansard.StreamAppend("a-1", [Event("more")]),)))  # type: ignore[attr-defined]
     text = spoil(messages.written(messages.Message(b"n" * 16, 1, 0, [form], [])))
 
-    async def publish(js: Any) -> None:
-        await js.publish(f"hansard.{name}", text)
-
-    with_jetstream(publish)
+    with_jetstream(lambda js: publish(js, name, text))
     ends = time.monotonic() + 10
     with pytest.raises(kind, match=message):
         while time.monotonic() < ends:
@@ -532,14 +612,10 @@ def test_a_message_that_is_in_the_log_twice_counts_once(tmp_path: Path) -> None:
     put = messages.written(messages.Message(b"n" * 16, 2, 6, [], [messages.Put("things", {"a": b"1"})]))
     drop = messages.written(messages.Message(b"n" * 16, 3, 7, [], [messages.Drop("things")]))
 
-    async def publish(js: Any, texts: list[bytes]) -> None:
-        for text in texts:
-            await js.publish(f"hansard.{name}", text)
-
-    with_jetstream(lambda js: publish(js, [refused]))
+    with_jetstream(lambda js: publish(js, name, refused))
     store.barrier()
     store.add("a-1", "first")
-    with_jetstream(lambda js: publish(js, [refused, put, drop, put]))
+    with_jetstream(lambda js: publish(js, name, refused, put, drop, put))
     store.barrier()
     assert [event.type for event in store.read()] == ["first"]
     assert store._storage.get("things", ["a"]) == {}

@@ -4,6 +4,7 @@ import threading
 from collections import deque
 from typing import Final
 
+from hansard.errors import HansardError
 from hansard.storage.cluster.messages import Arrived
 
 _APPLIED_AT_ONCE: Final = 256
@@ -25,6 +26,7 @@ class Arrivals:
         self._early: dict[int, Waiting] = {}
         self._bytes = 0
         self._is_over = False
+        self.failure: HansardError | None = None
 
     def put(self, sequence: int, message: bytes, own: Arrived | None = None) -> None:
         """Take a message: one that is known is passed by, one that comes before its turn is kept until then."""
@@ -48,6 +50,12 @@ class Arrivals:
     def is_empty(self) -> bool:
         return not self._in_order
 
+    def fail(self, error: HansardError) -> None:
+        """See Receiver. What is here is still taken; `failure` is what comes after it."""
+        with self._changed:
+            self.failure = error
+            self._changed.notify()
+
     def end(self) -> None:
         with self._changed:
             self._is_over = True
@@ -56,7 +64,7 @@ class Arrivals:
     def wait(self, timeout_s: float) -> bool:
         """Until something is there to be taken, or the time is over. False at the end, once all was taken."""
         with self._changed:
-            self._changed.wait_for(lambda: self._in_order or self._is_over, timeout_s)
+            self._changed.wait_for(lambda: self._in_order or self._is_over or self.failure, timeout_s)
             return bool(self._in_order) or not self._is_over
 
     def take(self) -> list[Waiting]:

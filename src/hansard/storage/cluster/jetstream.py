@@ -8,19 +8,20 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, Final, TypeVar
+from uuid import uuid4
 
 import nats
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError, NoServersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import api
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from hansard.errors import HansardError, OpenFailed, OutcomeUnknown, StorageFailed
-from hansard.storage.cluster.log import LogInfo, Receiver
+from hansard.errors import HansardError, OpenFailed, OutcomeUnknown, StorageFailed, StoreUnusable
+from hansard.storage.cluster.log import MESSAGE_BYTES_MAX, LogInfo, Receiver
 
 _DUPLICATES_S: Final = 120.0
 """How long JetStream knows a message's id: longer than anybody tries again."""
@@ -33,6 +34,14 @@ _FULL_S: Final = 0.01
 _MOVE_S: Final = 3.0
 """After so long without an answer another server is tried: this one may be cut off from the others."""
 
+_CHOSEN: Final = {"storage": "file", "retention": "limits", "discard": "new"}
+_UNSET: Final = (
+    *("max_age", "max_msgs", "max_bytes", "max_msgs_per_subject", "max_msg_size", "no_ack", "sealed", "mirror", "sources"),
+    *("subject_transform", "allow_rollup_hdrs"),
+)
+"""Of a stream's settings: with any of these it could forget, refuse or change messages."""
+
+_HEADERS_BYTES: Final = 512
 _PENDING_BYTES: Final = 64 * 1024 * 1024
 _ResultT = TypeVar("_ResultT")
 _logger = logging.getLogger("hansard.cluster")
@@ -42,7 +51,7 @@ class JetStreamLog:
     """See ReplicatedLog."""
 
     def __init__(self, servers: tuple[str, ...], name: str, *, replicas: int, shown: str) -> None:
-        self._stream, self._subject = f"hansard-{name}", f"hansard.{name}"
+        self._stream, self._subject = f"hansard-{name}", f"hansard.{name}.{uuid4().hex[:16]}"
         self._shown = shown
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_told)
@@ -79,10 +88,26 @@ class JetStreamLog:
         )
 
     async def _prepare(self, js: Any, replicas: int) -> None:
-        """Make the stream if there is none; refuse one that could forget, or lose."""
+        """Make the stream if there is none; refuse one that could forget, or lose.
+
+        Its subject is made up when it is made: who has followed one that was deleted cannot write to the next of the same name.
+        """
         try:
             info = await js.stream_info(self._stream)
         except NotFoundError:
+            info = await self._make(js, replicas)
+        wrong = list(_wrong(info.config, self._subject.rpartition(".")[0], replicas))
+        if wrong:
+            raise OpenFailed(f"{self._shown}: the JetStream stream {self._stream} is not set as it must be: {'; '.join(wrong)}")
+        if self._client.max_payload < MESSAGE_BYTES_MAX + _HEADERS_BYTES:
+            raise OpenFailed(
+                f"{self._shown}: max_payload of the servers is {self._client.max_payload} bytes, expected at least "
+                f"{MESSAGE_BYTES_MAX + _HEADERS_BYTES}"
+            )
+        (self._subject,) = info.config.subjects
+
+    async def _make(self, js: Any, replicas: int) -> Any:
+        with suppress(BadRequestError):  # another node was quicker
             config = api.StreamConfig(
                 name=self._stream,
                 subjects=[self._subject],
@@ -93,10 +118,8 @@ class JetStreamLog:
                 deny_delete=True,
                 max_age=0,
             )
-            info = await js.add_stream(config)
-        wrong = list(_wrong(info.config, self._subject, replicas))
-        if wrong:
-            raise OpenFailed(f"{self._shown}: the JetStream stream {self._stream} is not set as it must be: {'; '.join(wrong)}")
+            return await js.add_stream(config)
+        return await js.stream_info(self._stream)
 
     def publish(self, message: bytes, *, id: str, timeout_s: float) -> int:
         try:
@@ -106,7 +129,9 @@ class JetStreamLog:
 
     async def _publish(self, message: bytes, id: str, timeout_s: float) -> int:
         try:
-            answer = await self._js.publish(self._subject, message, timeout=timeout_s, headers={"Nats-Msg-Id": id})
+            answer = await self._js.publish(
+                self._subject, message, timeout=timeout_s, stream=self._stream, headers={"Nats-Msg-Id": id}
+            )
         except (NatsError, APIError, TimeoutError):
             await self._move_if_due()
             raise
@@ -132,11 +157,15 @@ class JetStreamLog:
         return self._loop.create_task(self._follow(after, receiver))
 
     async def _follow(self, after: int, receiver: Receiver) -> None:
-        """For ever; begins again after the last message that was delivered, whatever happens to servers and consumers."""
+        """For ever; begins again after the last message that was delivered, whatever happens to servers and consumers. Only a log
+        that cannot go on from there ends it."""
         self._delivered = after
         while True:
             try:
+                await self._check_log()
                 await self._follow_once(receiver)
+            except StoreUnusable as error:
+                return receiver.fail(error)
             except (NatsError, APIError, TimeoutError, OSError):
                 await asyncio.sleep(_RESUME_S)
                 await self._move_if_due()
@@ -171,17 +200,28 @@ class JetStreamLog:
         """Asked after a long silence only."""
         if time.monotonic() - self._answered_s < _OPEN_S:
             return False
-        info = await self._js.stream_info(self._stream)
+        last = await self._check_log()
         self._answered_s = time.monotonic()
-        return bool(info.state.last_seq > self._delivered)
+        return last > self._delivered
+
+    async def _check_log(self) -> int:
+        """The last message. Raises StoreUnusable if this is another log than was opened, or one that has lost what is next."""
+        info = await self._js.stream_info(self._stream)
+        if info.config.subjects != [self._subject]:
+            raise StoreUnusable(f"{self._shown}: the log was deleted, and another one made in its place")
+        if info.state.first_seq > self._delivered + 1:
+            raise StoreUnusable(
+                f"{self._shown}: the log begins at message {info.state.first_seq} now, and this node has only come to "
+                f"{self._delivered}; begin with a snapshot"
+            )
+        return int(info.state.last_seq)
 
     def info(self) -> LogInfo:
         try:
             info = self._run(self._js.stream_info(self._stream), _OPEN_S + 2)
         except (NatsError, APIError, TimeoutError, OSError) as error:
             raise StorageFailed(f"{self._shown}: {_words(error)}") from error
-        created = getattr(info, "created", None)
-        return LogInfo(f"{self._stream} {created}", info.state.first_seq, info.state.last_seq, _leader(info))
+        return LogInfo(info.config.subjects[0], info.state.first_seq, info.state.last_seq, _leader(info))
 
     def trim(self, to: int) -> None:
         try:
@@ -222,23 +262,20 @@ def _leader(info: Any) -> str:
     return str((info.cluster and info.cluster.leader) or "")
 
 
-def _wrong(config: Any, subject: str, replicas: int) -> Any:
-    """What of a stream's settings would lose messages."""
-    if config.subjects != [subject]:
-        yield f"its subjects are {config.subjects}, expected {[subject]}"
-    if str(config.storage).lower().rpartition(".")[2] != "file":
-        yield "it is kept in memory, expected storage file"
+def _wrong(config: Any, subject: str, replicas: int) -> Iterator[str]:
+    """What of a stream's settings would lose messages, or take others than ours."""
+    if [name.rpartition(".")[0] for name in config.subjects or ()] != [subject]:
+        yield f"its subjects are {config.subjects}, expected one: {subject}.ID"
     if (config.num_replicas or 1) < replicas:
         yield f"it has {config.num_replicas} replicas, expected at least {replicas} (?replicas=1 for a single server)"
-    if (config.max_age or 0) > 0:
-        yield f"messages end after {config.max_age} s, expected no max_age"
-    for name in ("max_msgs", "max_bytes", "max_msgs_per_subject"):
-        if (getattr(config, name) or -1) > 0:
-            yield f"{name} is {getattr(config, name)}, expected no limit"
     if (config.duplicate_window or 0) < _DUPLICATES_S:
         yield f"duplicate_window is {config.duplicate_window} s, expected at least {_DUPLICATES_S:g}"
-    if str(config.retention or "limits").lower().rpartition(".")[2] != "limits":
-        yield f"retention is {config.retention}, expected limits"
+    for name, expected in _CHOSEN.items():
+        if (chosen := str(getattr(config, name)).lower().rpartition(".")[2]) != expected:
+            yield f"{name} is {chosen}, expected {expected}"
+    for name in _UNSET:
+        if (value := getattr(config, name)) and value != -1:
+            yield f"{name} is {value}, expected not to be set"
 
 
 def _words(error: BaseException) -> str:

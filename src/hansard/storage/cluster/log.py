@@ -3,7 +3,12 @@
 Another product is one more small file beside jetstream.py.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
+
+from hansard.errors import HansardError
+
+MESSAGE_BYTES_MAX: Final = 1024 * 1024 - 8 * 1024
+"""JetStream takes 1 MiB unless its servers are set otherwise; headers need a little."""
 
 
 class Receiver(Protocol):
@@ -17,6 +22,9 @@ class Receiver(Protocol):
 
     def has_gap(self) -> bool:
         """Whether it is known that messages have not been delivered yet."""
+
+    def fail(self, error: HansardError) -> None:
+        """Nothing more will come: the log is another one now, or the next message is no longer kept."""
 
 
 class LogInfo(NamedTuple):
@@ -37,7 +45,7 @@ class ReplicatedLog(Protocol):
         """
 
     def follow(self, after: int, receiver: Receiver) -> None:
-        """Deliver all messages after a sequence, and then those that come."""
+        """Deliver all messages after a sequence, and then those that come, until the log is closed or fails the receiver."""
 
     def info(self) -> LogInfo: ...
 

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 import msgspec
 
 from hansard.appends import Append, Appended
-from hansard.errors import CapabilityMissing, HansardError, NewerFormat, OpenFailed, StoreCorrupt
+from hansard.errors import CapabilityMissing, HansardError, NewerFormat, OpenFailed, StorageFailed, StoreCorrupt
 from hansard.events import RecordedEvent
 from hansard.names import REPLICA_DOCUMENT
 from hansard.query import Query
@@ -42,14 +42,16 @@ class Applied(msgspec.Struct):
     numbers: dict[str, tuple[int, int]] = {}
     rules: int = 1
 
-    def has(self, message: Message) -> bool:
-        return 0 < message.number <= self.numbers.get(message.node.hex(), (0, 0))[0]
+    def counts(self, sequence: int, message: Message) -> bool:
+        """Not if it is here already, nor if its node has come further in the log than the log itself: that was set back."""
+        is_here = 0 < message.number <= self.numbers.get(message.node.hex(), (0, 0))[0]
+        return not is_here and message.applied < sequence
 
     def after(self, sequence: int, message: Message, outcome: bytes) -> "Applied":
         """The digest goes on over what was decided, so replicas that decide otherwise differ from there on."""
         digest = blake2b(f"{self.digest} {sequence} ".encode() + outcome, digest_size=16).hexdigest()
         numbers = self.numbers
-        if message.number and not self.has(message):
+        if message.number and self.counts(sequence, message):
             numbers = {node: last for node, last in numbers.items() if last[1] > sequence - _NUMBERS_KEPT}
             numbers[message.node.hex()] = (message.number, sequence)
         return Applied(sequence, digest, self.log, numbers, message.rules or self.rules)
@@ -131,7 +133,7 @@ class Replica:
             applied, outcomes = self.applied, list[Outcome]()
             for sequence, message, appends in group:
                 self._proposed_us = message.proposed_us
-                places = transaction.append_all([] if applied.has(message) else appends)
+                places = transaction.append_all(appends if applied.counts(sequence, message) else [])
                 applied = applied.after(sequence, message, messages.digest_of([_outcome_of(place) for place in places]))
                 outcomes.append(Outcome(applied, message, places, True))
             _note(transaction, applied)
@@ -145,7 +147,7 @@ class Replica:
         again = self.applied.after(sequence, message, b"again")
 
         def work(transaction: StorageTransaction) -> None:
-            if self.applied.has(message):
+            if not self.applied.counts(sequence, message):
                 raise _Again
             self._proposed_us = message.proposed_us
             for step in message.steps:
@@ -186,6 +188,8 @@ class Replica:
 def _placed(transaction: StorageTransaction, append: Append) -> Appended | HansardError:
     try:
         return transaction.append(append)
+    except StorageFailed:  # this node's disk, and no decision
+        raise
     except HansardError as refusal:
         return refusal
 

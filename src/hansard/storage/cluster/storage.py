@@ -12,22 +12,28 @@ from uuid import uuid4
 import msgspec
 
 from hansard.appends import Append, Appended
-from hansard.errors import HansardError, InvalidInput, OpenFailed, OutcomeUnknown, StorageFailed, StoreBusy, StoreClosed
+from hansard.errors import (
+    HansardError,
+    InvalidInput,
+    OpenFailed,
+    OutcomeUnknown,
+    StorageFailed,
+    StoreBusy,
+    StoreClosed,
+    StoreUnusable,
+)
 from hansard.limits import BUSY_TIMEOUT_S
 from hansard.storage.around import Around
 from hansard.storage.clock import now_us
 from hansard.storage.cluster import messages
 from hansard.storage.cluster.arrivals import Arrivals, Waiting
 from hansard.storage.cluster.control import ClusterControl
-from hansard.storage.cluster.log import ReplicatedLog
+from hansard.storage.cluster.log import MESSAGE_BYTES_MAX, ReplicatedLog
 from hansard.storage.cluster.members import Members
 from hansard.storage.cluster.messages import Arrived, Message, Step
 from hansard.storage.cluster.replica import Applied, Outcome, Replica
 from hansard.storage.group_commit import GroupCommit
 from hansard.storage.port import Capability, InlineHook, ResultT, StorageTransaction, Ticket
-
-_MESSAGE_BYTES_MAX: Final = 1024 * 1024 - 8 * 1024
-"""JetStream takes 1 MiB unless its servers are set otherwise; headers need a little."""
 
 _HEAD_BYTES: Final = 4 * 1024
 """What a message takes beside its appends, and more."""
@@ -141,25 +147,27 @@ class ClusterStorage(Around):
         number, waiting = self._number, _Waiting()
         message = self._message(number, texts, steps, rules)
         text = messages.written(message)
-        if len(text) > _MESSAGE_BYTES_MAX:
+        if len(text) > MESSAGE_BYTES_MAX:
             raise InvalidInput(
-                "append", len(text), f"expected at most {_MESSAGE_BYTES_MAX} bytes in one message of the cluster's log"
+                "append", len(text), f"expected at most {MESSAGE_BYTES_MAX} bytes in one message of the cluster's log"
             )
         self._waiting[number] = waiting
-        deadline = time.monotonic() + BUSY_TIMEOUT_S
+        deadline, why = time.monotonic() + BUSY_TIMEOUT_S, ""
         try:
             while True:
                 self._check_open()
-                with suppress(OutcomeUnknown):
+                try:
                     sequence = self._log.publish(text, id=f"{self._node.hex()}-{number}", timeout_s=_TRY_S)
-                    self._arrivals.put(sequence, text, Arrived(sequence, message, appends))
-                    self._apply_arrived()
+                except OutcomeUnknown as error:
+                    why = f" ({error})"
+                else:
+                    self._take(Arrived(sequence, message, appends), text)
                     waiting.done.wait(max(0.0, deadline - time.monotonic()))
                 if waiting.done.wait(_LOOK_S):
                     break
                 if time.monotonic() > deadline:
                     raise OutcomeUnknown(
-                        f"the cluster's log has not answered for {BUSY_TIMEOUT_S:g} s; whether it was stored is not known. "
+                        f"the cluster's log has not answered for {BUSY_TIMEOUT_S:g} s{why}; whether it was stored is not known. "
                         "Append again with the same ids: what was stored is not stored twice"
                     )
         finally:
@@ -168,6 +176,17 @@ class ClusterStorage(Around):
             raise waiting.error
         assert waiting.outcome is not None
         return waiting.outcome
+
+    def _take(self, own: Arrived, text: bytes) -> None:
+        """Apply a message of ours as soon as it is stored, and what came before it."""
+        if own.sequence <= own.message.applied:
+            self._arrivals.fail(
+                StoreUnusable(
+                    f"the log gave number {own.sequence} to a message that follows {own.message.applied}: it is another log"
+                )
+            )
+        self._arrivals.put(own.sequence, text, own)
+        self._apply_arrived()
 
     # Transactions
 
@@ -219,6 +238,9 @@ class ClusterStorage(Around):
             if self._stopped is not None:
                 return False
             group = self._arrivals.take()
+            if not group and self._arrivals.failure is not None:
+                self._stop(self._arrivals.failure)
+                return False
             try:
                 self._apply_group(group)
             except HansardError as error:
@@ -304,8 +326,16 @@ class ClusterStorage(Around):
             self._changed.notify_all()
 
     def _wait_until_applied(self, sequence: int) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopped is not None or self._replica.applied.sequence >= sequence)
+        """Raises OpenFailed if nothing comes any more."""
+        while self._stopped is None and (applied := self._replica.applied.sequence) < sequence:
+            with self._changed:
+                self._changed.wait_for(lambda: self._stopped or self._replica.applied.sequence > applied, BUSY_TIMEOUT_S)
+            if self._replica.applied.sequence == applied and self._stopped is None:
+                self._stop(
+                    OpenFailed(
+                        f"the log's servers have not delivered message {applied + 1} of {sequence} for {BUSY_TIMEOUT_S:g} s"
+                    )
+                )
         if self._stopped is not None:
             error = self._stopped
             self.close()
@@ -350,7 +380,7 @@ def _bundles(tickets: Sequence[Ticket]) -> list[list[tuple[Ticket, msgspec.Raw]]
         size = len(bytes(text))
         if not bundles or size > room:
             bundles.append([])
-            room = _MESSAGE_BYTES_MAX - _HEAD_BYTES
+            room = MESSAGE_BYTES_MAX - _HEAD_BYTES
         bundles[-1].append((ticket, text))
         room -= size
     return bundles
