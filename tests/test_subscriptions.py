@@ -13,6 +13,7 @@ import pytest
 import hansard
 from hansard import Event, Query
 from hansard.limits import PAGE_EVENTS_MAX, SHARED_EVENTS_MAX
+from hansard.storage.remote.storage import RemoteStorage
 from hansard.store import Store
 from hansard.testing.builders import events
 from places import ENGINES, place_of
@@ -146,7 +147,8 @@ def test_many_live_subscribers_share_one_tail_and_miss_nothing(store: Store) -> 
     threads = [in_thread(lambda n=n: follow(n)) for n in range(count)]
     for number in range(1, 2 * rounds + 1):
         store.add("a-1", "odd" if number % 2 else "even")
-    until(lambda: len(threads_of_the_store()) == 1)
+    # The server of a remote store runs in this process, and has a tail of its own.
+    until(lambda: 1 <= len(threads_of_the_store()) <= 1 + isinstance(store._storage, RemoteStorage))
     store.add("a-1", "last")
     for thread in threads:
         thread.join(60)
