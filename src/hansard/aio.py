@@ -22,7 +22,7 @@ from hansard.event_types.registry import checked_types
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers_async
 from hansard.limits import EXECUTE_ATTEMPTS, LEASE_S, PAGE_STREAMS_MAX, READERS_MAX
-from hansard.names import check_name, check_type
+from hansard.names import check_name, check_path, check_type
 from hansard.processors.calls import Calls
 from hansard.processors.definitions import check_lease
 from hansard.processors.keeper import Keeper
@@ -32,7 +32,7 @@ from hansard.reading import Page, Paging
 from hansard.storage.opening import open_storage
 from hansard.storage.port import Capability, ResultT, Storage
 from hansard.storage.typed import recorded_as_seen, typed
-from hansard.store import EVERYTHING, Definition, Types, checked_path, with_recorded
+from hansard.store import EVERYTHING, Definition, Types, with_recorded
 from hansard.streams import ANY, StreamInfo, check_bound, check_stream, check_timeout
 from hansard.subscriptions.async_drivers import AsyncSubscription, Live
 from hansard.subscriptions.drivers import Callback, checked_callbacks
@@ -585,7 +585,7 @@ class AsyncStore:
 
     async def backup(self, target: str | os.PathLike[str]) -> int:
         """See `Store.backup`."""
-        return await self._in_thread(self._storage.backup, checked_path("target", target))
+        return await self._in_thread(self._storage.backup, check_path("target", target))
 
     async def close(self) -> None:
         """See `Store.close`."""

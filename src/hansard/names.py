@@ -1,5 +1,6 @@
 """What a name may be: stream names, event types and tags. Names are never normalised or case-folded."""
 
+import os
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -20,6 +21,12 @@ def check_name(field: str, value: object) -> str:
     if not value.isascii():
         _check_encodable(field, value)
     return value if type(value) is str else str.__str__(value)
+
+
+def check_path(field: str, value: object) -> str:
+    if not isinstance(value, str | os.PathLike):
+        raise InvalidType(field, value, "expected a path")
+    return os.fsdecode(value)
 
 
 REPLICA_DOCUMENT: Final = ("hansard.cluster", "applied")

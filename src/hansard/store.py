@@ -13,7 +13,7 @@ from hansard.event_types.registry import EventTypes, checked_types
 from hansard.events import NO_TAGS, Event, RecordedEvent, check_event_id, event_of, first_of, unfolded
 from hansard.handlers import Handlers, HandlerT, call_handlers
 from hansard.limits import EXECUTE_ATTEMPTS, LEASE_S, PAGE_STREAMS_MAX
-from hansard.names import check_name, check_type
+from hansard.names import check_name, check_path, check_type
 from hansard.processors.definitions import Processor, check_lease
 from hansard.processors.keeper import Keeper
 from hansard.projections.definition import Projection, check_projection
@@ -682,7 +682,7 @@ class Store:
 
     def backup(self, target: str | os.PathLike[str]) -> int:
         """Copy the log as it is at one moment to a new file, while others append. Returns the head of the copy."""
-        return self._storage.backup(checked_path("target", target))
+        return self._storage.backup(check_path("target", target))
 
     def close(self) -> None:
         """Finish the appends under way and release files and threads. May be called again."""
@@ -698,12 +698,6 @@ class Store:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
-
-
-def checked_path(field: str, path: object) -> str:
-    if not isinstance(path, str | os.PathLike):
-        raise InvalidType(field, path, "expected a path")
-    return os.fsdecode(path)
 
 
 def with_recorded(work: Callable[[Transaction], ResultT]) -> Callable[[StorageTransaction], tuple[ResultT, list[RecordedEvent]]]:

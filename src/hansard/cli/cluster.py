@@ -64,11 +64,17 @@ def _time(time_us: int) -> str:
 @cluster.command("check")
 @node_argument
 def check_(place: str) -> int:
-    """Apply the whole log, compare what other nodes say with it, and check the replica. Exit code 9 if something differs."""
+    """Apply the whole log, compare what the nodes say with it, check the replica. Exit code 9 if something differs."""
     with open(place) as store:
         store.barrier()
         problems = store.check()
         found = store.cluster.status()
+    problems += [
+        f"{member.name} has decided otherwise since message {member.differs_from:,}"
+        for member in found.members
+        if member.differs_from
+    ]
+    problems += [found.stopped] if found.stopped else []
     for problem in problems:
         click.echo(problem)
     click.echo(
@@ -84,8 +90,7 @@ def snapshot(place: str, target: str) -> None:
     """Copy this node's replica to TARGET: a new node whose replica is a copy of it begins there, not at the log's beginning."""
     with open(place) as store:
         store.barrier()
-        head = store.backup(target)
-        sequence = store.cluster.status().applied
+        head, sequence = store.cluster.snapshot(target)
     click.echo(f"{target}: {head:,} events; the log may be trimmed up to message {sequence:,} (hansard cluster trim)")
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from hansard.errors import HansardError
@@ -66,6 +67,12 @@ class Arrivals:
         with self._changed:
             self._changed.wait_for(lambda: self._in_order or self._is_over or self.failure, timeout_s)
             return bool(self._in_order) or not self._is_over
+
+    def put_back(self, group: Sequence[Waiting]) -> None:
+        """What was taken, and could not be applied now."""
+        with self._changed:
+            self._in_order.extendleft(reversed(group))
+            self._bytes += sum(len(message) for _, message, _ in group)
 
     def take(self) -> list[Waiting]:
         """The next messages, if any are there."""

@@ -1,14 +1,20 @@
 """A cluster from outside: its nodes, as one of them knows them, and the trimming of its log."""
 
+import os
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from hansard.errors import CapabilityMissing, HansardError, InvalidInput
+from hansard.errors import CapabilityMissing, InvalidInput
+from hansard.names import check_path
 from hansard.storage.cluster import messages
+from hansard.storage.cluster.course import course_of
 from hansard.storage.cluster.log import ReplicatedLog
-from hansard.storage.cluster.members import Member, Members
-from hansard.storage.cluster.replica import Applied
+from hansard.storage.cluster.members import Member
+from hansard.storage.cluster.node import Node
 from hansard.storage.port import Capability, Storage
+from hansard.storage.sqlite.storage import SqliteStorage
 from hansard.streams import check_bound
 
 
@@ -27,31 +33,32 @@ class ClusterStatus(NamedTuple):
     members: Sequence[Member]
 
 
+class Snapshot(NamedTuple):
+    """`head`: the last position that it has; `sequence`: the last message that is applied to it. The log may be trimmed up to
+    there, since a node can begin with it."""
+
+    head: int
+    sequence: int
+
+
 class ClusterControl:
     """A cluster from outside: `store.cluster`."""
 
-    def __init__(
-        self,
-        log: ReplicatedLog,
-        members: Members,
-        applied: Callable[[], Applied],
-        stopped: Callable[[], HansardError | None],
-        switch: Callable[[int], None],
-    ) -> None:
-        self._log, self._members, self._applied, self._stopped, self._switch = log, members, applied, stopped, switch
+    def __init__(self, log: ReplicatedLog, node: Node, switch: Callable[[int], None]) -> None:
+        self._log, self._node, self._switch = log, node, switch
 
     def status(self) -> ClusterStatus:
         """As this node knows it: nodes tell of themselves with each message that they send, and ten seconds after others."""
-        info, applied = self._log.info(), self._applied()
+        info, applied = self._log.info(), self._node.replica.applied
         return ClusterStatus(
             leader=info.leader,
             first=info.first,
             last=info.last,
             applied=applied.sequence,
             digest=applied.digest,
-            agreed=self._members.agreed,
-            stopped=str(self._stopped() or ""),
-            members=self._members.all(),
+            agreed=self._node.members.agreed,
+            stopped=str(self._node.stopped or ""),
+            members=self._node.members.all(),
         )
 
     def upgrade(self) -> tuple[int, int]:
@@ -60,10 +67,19 @@ class ClusterControl:
 
         Upgrade the program on all nodes first: one that does not know the rules stops at the message that switches them on.
         """
-        before = self._applied().rules
+        before = self._node.replica.applied.rules
         if before < messages.RULES:
             self._switch(messages.RULES)
         return before, max(before, messages.RULES)
+
+    def snapshot(self, target: str | os.PathLike[str]) -> Snapshot:
+        """Copy this node's replica to a new file, while it goes on. A new node whose replica is a copy of that begins there."""
+        path = check_path("target", target)
+        head = self._node.replica.storage.backup(path)
+        with closing(SqliteStorage(path, read_only=True, must_exist=True)) as copy:
+            found = course_of(copy)
+        assert found is not None
+        return Snapshot(head, found[0].sequence)
 
     def trim(self, to: int, *, is_forced: bool = False) -> int:
         """Let the log forget the messages up to one, which is in a snapshot that is kept (`store.backup(...)` of this node, say).
@@ -72,14 +88,18 @@ class ClusterControl:
         with a snapshot. Returns the first message that is left. Raises InvalidInput.
         """
         check_bound("to", to)
-        behind = [member for member in self._members.all() if member.applied < to]
-        if to > self._applied().sequence:
-            raise InvalidInput("to", to, f"expected at most {self._applied().sequence}: this node has applied no more")
+        behind = [member for member in self._node.members.all() if member.applied < to]
+        if to > self._node.replica.applied.sequence:
+            raise InvalidInput("to", to, f"expected at most {self._node.replica.applied.sequence}: this node has applied no more")
         if behind and not is_forced:
-            names = ", ".join(f"{member.name} ({member.applied})" for member in behind)
+            names = ", ".join(f"{member.name} (at {member.applied}, heard of {_time(member.heard_us)})" for member in behind)
             raise InvalidInput("to", to, f"still needed by {names}; force it if they may begin with a snapshot")
         self._log.trim(to)
         return self._log.info().first
+
+
+def _time(time_us: int) -> str:
+    return f"{datetime.fromtimestamp(time_us / 1e6, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 class AsyncClusterControl:
@@ -97,6 +117,11 @@ class AsyncClusterControl:
         """See `ClusterControl.upgrade`."""
         rules: tuple[int, int] = await self._in_thread(self._control.upgrade)
         return rules
+
+    async def snapshot(self, target: str | os.PathLike[str]) -> Snapshot:
+        """See `ClusterControl.snapshot`."""
+        snapshot: Snapshot = await self._in_thread(self._control.snapshot, target)
+        return snapshot
 
     async def trim(self, to: int, *, is_forced: bool = False) -> int:
         """See `ClusterControl.trim`."""

@@ -15,12 +15,12 @@ from uuid import uuid4
 
 import nats
 from nats.errors import Error as NatsError
-from nats.errors import NoRespondersError, NoServersError
+from nats.errors import NoServersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from hansard.errors import HansardError, OpenFailed, OutcomeUnknown, StorageFailed, StoreUnusable
+from hansard.errors import HansardError, OpenFailed, OutcomeUnknown, StorageFailed, StoreClosed, StoreUnusable
 from hansard.storage.cluster.log import MESSAGE_BYTES_MAX, LogInfo, Receiver
 
 _DUPLICATES_S: Final = 120.0
@@ -40,6 +40,9 @@ _UNSET: Final = (
     *("subject_transform", "allow_rollup_hdrs"),
 )
 """Of a stream's settings: with any of these it could forget, refuse or change messages."""
+
+_REFUSALS: Final = {10023, 10028, 10047, 10054, 10060, 10077}
+"""JetStream's codes of errors by which a message is certainly not stored: no room, too large, another stream."""
 
 _HEADERS_BYTES: Final = 512
 _PENDING_BYTES: Final = 64 * 1024 * 1024
@@ -61,6 +64,7 @@ class JetStreamLog:
         self._following: asyncio.Task[None] | None = None
         self._is_closed = False
         self._client: Any = None
+        self._trouble = ""
         self._servers = random.sample(servers, len(servers))
         self._answered_s = time.monotonic()
         try:
@@ -69,7 +73,7 @@ class JetStreamLog:
             self._run(self._prepare(self._client.jetstream(timeout=_OPEN_S), replicas), 3 * _OPEN_S)
         except (NatsError, APIError, TimeoutError, OSError) as error:
             self.close()
-            raise OpenFailed(f"{shown}: {_words(error)}") from error
+            raise OpenFailed(f"{shown}: {_words(error)}{self.trouble}") from error
         except HansardError:
             self.close()
             raise
@@ -83,9 +87,17 @@ class JetStreamLog:
             reconnect_time_wait=0.2,
             allow_reconnect=True,
             pending_size=_PENDING_BYTES,
-            error_cb=_quiet,
+            error_cb=self._complained,
             name="hansard",
         )
+
+    async def _complained(self, error: Exception) -> None:
+        """The driver goes on, and connects again; those who wait for an answer in vain are told why."""
+        self._trouble = _words(error)
+
+    @property
+    def trouble(self) -> str:
+        return f" ({self._trouble})" if self._trouble else ""
 
     async def _prepare(self, js: Any, replicas: int) -> None:
         """Make the stream if there is none; refuse one that could forget, or lose.
@@ -124,8 +136,11 @@ class JetStreamLog:
     def publish(self, message: bytes, *, id: str, timeout_s: float) -> int:
         try:
             return self._run(self._publish(message, id, timeout_s), timeout_s + 2)
-        except (NoRespondersError, NatsTimeoutError, TimeoutError, APIError, NatsError, OSError) as error:
-            raise OutcomeUnknown(f"{self._shown}: {_words(error)}; whether it was stored is not known yet") from error
+        except APIError as error:
+            kind = StorageFailed if error.err_code in _REFUSALS else OutcomeUnknown
+            raise kind(f"{self._shown}: {_words(error)}") from error
+        except (NatsError, TimeoutError, OSError) as error:
+            raise OutcomeUnknown(f"{self._shown}: {_words(error)}{self.trouble}") from error
 
     async def _publish(self, message: bytes, id: str, timeout_s: float) -> int:
         try:
@@ -135,7 +150,7 @@ class JetStreamLog:
         except (NatsError, APIError, TimeoutError):
             await self._move_if_due()
             raise
-        self._answered_s = time.monotonic()
+        self._answered_s, self._trouble = time.monotonic(), ""
         return int(answer.seq)
 
     async def _move_if_due(self) -> None:
@@ -166,7 +181,8 @@ class JetStreamLog:
                 await self._follow_once(receiver)
             except StoreUnusable as error:
                 return receiver.fail(error)
-            except (NatsError, APIError, TimeoutError, OSError):
+            except (NatsError, APIError, TimeoutError, OSError) as error:
+                self._trouble = self._trouble or _words(error)
                 await asyncio.sleep(_RESUME_S)
                 await self._move_if_due()
 
@@ -255,6 +271,9 @@ class JetStreamLog:
         self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, _ResultT], timeout_s: float) -> _ResultT:
+        if self._is_closed:
+            coroutine.close()
+            raise StoreClosed("the store is closed; open it again")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(timeout_s)
 
 
@@ -288,7 +307,3 @@ def _words(error: BaseException) -> str:
 def _told(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """What goes wrong in the driver's own tasks, as while it reconnects, is for those who look closely."""
     _logger.debug("NATS: %s", context.get("message"), exc_info=context.get("exception"))
-
-
-async def _quiet(error: Exception) -> None:
-    """The driver reconnects by itself; those who wait for an answer are told."""

@@ -18,9 +18,10 @@ class Lock:
     """Held for as long as its process lives, or until it is released. Where the system has no such locks, nothing is held."""
 
     def __init__(self, path: str) -> None:
-        """Raises OpenFailed if another node has it."""
+        """Raises OpenFailed if another node has it. A link is the file that it leads to."""
+        self._pid = os.getpid()
         try:
-            self._file: int | None = os.open(path + _SUFFIX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            self._file: int | None = os.open(os.path.realpath(path) + _SUFFIX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise OpenFailed(f"{path}: {error.strerror}") from error
         if fcntl is None:
@@ -28,11 +29,15 @@ class Lock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            self.release()
+            os.close(self._file)
             raise OpenFailed(f"{path}: another node has this replica; each node and each process needs its own") from error
 
     def release(self) -> None:
-        if self._file is not None:
-            with suppress(OSError):
-                os.close(self._file)
-            self._file = None
+        """A child process, which shares it, only lets it go; without the first word it would keep it from its parent."""
+        if self._file is None:
+            return
+        with suppress(OSError):
+            if fcntl is not None and os.getpid() == self._pid:
+                fcntl.flock(self._file, fcntl.LOCK_UN)
+            os.close(self._file)
+        self._file = None

@@ -38,6 +38,10 @@ class LogInfo(NamedTuple):
 
 
 class ReplicatedLog(Protocol):
+    @property
+    def trouble(self) -> str:
+        """What the servers have last complained of, in brackets; empty if they do not."""
+
     def publish(self, message: bytes, *, id: str, timeout_s: float) -> int:
         """Store a message durably, on a quorum, and return its sequence. The same id again, within some minutes, is stored once.
 

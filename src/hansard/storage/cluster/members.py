@@ -6,10 +6,11 @@ that are the same mean the same history. A node that differs from another one lo
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from hansard.errors import StoreCorrupt
+from hansard.storage.cluster.course import Word
 from hansard.storage.cluster.messages import Message
 
 _KEPT: Final = 100_000
@@ -36,8 +37,11 @@ class Member(NamedTuple):
 
 
 class Members:
-    def __init__(self) -> None:
-        self._members: dict[str, Member] = {}
+    def __init__(self, words: Iterable[Word]) -> None:
+        """`words`: what the replica has kept of them."""
+        self._members = {
+            word.name: Member(word.name, word.applied, word.digest, word.heard_us, False, 0, 0) for word in sorted(words)
+        }
         self._digests: OrderedDict[int, str] = OrderedDict()
         self._undecided_since_s = 0.0
 
@@ -56,10 +60,11 @@ class Members:
         """Raises StoreCorrupt if this node is the one that has decided otherwise than the others."""
         before = self._members.get(message.name)
         agrees_to, differs_from = (0, 0) if before is None else (before.agrees_to, before.differs_from)
-        if not is_this and not differs_from and (ours := self._digests.get(message.applied)) is not None and message.digest:
+        ours = self._digests.get(message.applied)
+        if not is_this and ours is not None and message.digest:
             if ours == message.digest:
-                agrees_to = message.applied
-            else:
+                agrees_to, differs_from = message.applied, 0  # also of one that was begun anew
+            elif not differs_from:
                 differs_from = self._first_difference(message)
         self._members[message.name] = Member(
             message.name, message.applied, message.digest, message.proposed_us, is_this, agrees_to, differs_from

@@ -3,58 +3,23 @@
 The file is a cache of the log. It holds the number of the last message that was applied to it, and a digest of all of them.
 """
 
-from collections.abc import Callable, Sequence
-from hashlib import blake2b
-from typing import Any, Final, NamedTuple, TypeVar
-
-import msgspec
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+from typing import Any, NamedTuple, TypeVar
 
 from hansard.appends import Append, Appended
-from hansard.errors import CapabilityMissing, HansardError, NewerFormat, OpenFailed, StorageFailed, StoreCorrupt
+from hansard.errors import CapabilityMissing, HansardError, NewerFormat, OpenFailed, StorageFailed, StoreCorrupt, StoreUnusable
 from hansard.events import RecordedEvent
-from hansard.names import REPLICA_DOCUMENT
 from hansard.query import Query
 from hansard.storage.around import AroundTransaction
 from hansard.storage.cluster import messages
+from hansard.storage.cluster.course import Applied, Course, course_of
 from hansard.storage.cluster.lock import Lock
 from hansard.storage.cluster.messages import Arrived, Message, Step
 from hansard.storage.port import Capability, Dialect, InlineHook, StorageTransaction
 from hansard.storage.sqlite.storage import SqliteStorage
 
-_COLLECTION, _KEY = REPLICA_DOCUMENT
-_NUMBERS_KEPT: Final = 200_000
-"""Messages for which a replica knows a node's last number: more than the log takes while a node tries to publish one again."""
-
 _ResultT = TypeVar("_ResultT")
-
-
-class Applied(msgspec.Struct):
-    """How far a replica is: the sequence of the last message, the digest of all up to it, and which log they are of.
-
-    `numbers`: by node, the number of its last message, and the sequence of that. A message may be in the log twice, when a
-    server has failed while it was published again; its second place counts for nothing.
-    `rules`: by which ones this log is decided now.
-    """
-
-    sequence: int
-    digest: str
-    log: str
-    numbers: dict[str, tuple[int, int]] = {}
-    rules: int = 1
-
-    def counts(self, sequence: int, message: Message) -> bool:
-        """Not if it is here already, nor if its node has come further in the log than the log itself: that was set back."""
-        is_here = 0 < message.number <= self.numbers.get(message.node.hex(), (0, 0))[0]
-        return not is_here and message.applied < sequence
-
-    def after(self, sequence: int, message: Message, outcome: bytes) -> "Applied":
-        """The digest goes on over what was decided, so replicas that decide otherwise differ from there on."""
-        digest = blake2b(f"{self.digest} {sequence} ".encode() + outcome, digest_size=16).hexdigest()
-        numbers = self.numbers
-        if message.number and self.counts(sequence, message):
-            numbers = {node: last for node, last in numbers.items() if last[1] > sequence - _NUMBERS_KEPT}
-            numbers[message.node.hex()] = (message.number, sequence)
-        return Applied(sequence, digest, self.log, numbers, message.rules or self.rules)
 
 
 class Outcome(NamedTuple):
@@ -88,15 +53,15 @@ class Replica:
 
     def _open(self, path: str, log: str) -> None:
         self.storage = SqliteStorage(path, synchronous="NORMAL", clock_us=lambda: self._proposed_us)
-        text = self.storage.get(_COLLECTION, [_KEY]).get(_KEY)
-        self.applied = Applied(0, "", log) if text is None else msgspec.json.decode(text, type=Applied)
+        found = course_of(self.storage)
+        self.applied, self.words = found or (Applied(0, "", log), {})
         if self.applied.log != log:
             self.storage.close()
             raise OpenFailed(f"{path}: this is a replica of another log; give another file, or delete it")
         if self.applied.rules > messages.RULES:
             self.storage.close()
             raise NewerFormat(f"{path}: the rules of its log", self.applied.rules, messages.RULES)
-        if text is None and self.storage.head():
+        if found is None and self.storage.head():
             self.storage.close()
             raise OpenFailed(f"{path}: this is a store of its own, and no replica of a log; give another file")
 
@@ -104,64 +69,68 @@ class Replica:
         self.storage.close()
         self._lock.release()
 
-    def apply(self, group: Sequence[Arrived]) -> list[Outcome]:
-        """Apply messages, in order: as many appends as possible in one transaction. The outcome of each.
+    def abandon(self) -> None:
+        """In a child process: the file is its parent's."""
+        self._lock.release()
 
-        Raises StoreCorrupt if they are not the next ones.
+    def apply(self, group: Sequence[Arrived]) -> Iterator[list[Outcome]]:
+        """Apply messages, in order: as many appends as possible in one transaction. The outcomes of each transaction, when it is
+        written.
+
+        Raises StoreCorrupt if they are not the next ones; StorageFailed if nothing of the next transaction was written.
         """
         for expected, arrived in enumerate(group, self.applied.sequence + 1):
             if arrived.sequence != expected:
                 raise StoreCorrupt(
                     f"message {arrived.sequence} of the log came where {expected} was expected; it was not applied"
                 )
-        outcomes: list[Outcome] = []
-        plain: list[Arrived] = []
-        for arrived in group:
-            if arrived.message.steps:
-                outcomes += self._apply_appends(plain)
-                outcomes.append(self._apply_transaction(arrived.sequence, arrived.message))
-                plain = []
-            else:
-                plain.append(arrived)
-        return [*outcomes, *self._apply_appends(plain)]
+        for has_steps, some in groupby(group, key=lambda arrived: bool(arrived.message.steps)):
+            if not has_steps:
+                yield self._apply_appends(list(some))
+                continue
+            for sequence, message, _ in some:
+                yield [self._apply_transaction(sequence, message)]
 
     def _apply_appends(self, group: Sequence[Arrived]) -> list[Outcome]:
-        if not group:
-            return []
-
-        def work(transaction: Any) -> tuple[list[Outcome], Applied]:
-            applied, outcomes = self.applied, list[Outcome]()
+        def work(transaction: Any) -> tuple[Course, list[Outcome]]:
+            course, outcomes = Course(self.applied, self.words), list[Outcome]()
             for sequence, message, appends in group:
                 self._proposed_us = message.proposed_us
-                places = transaction.append_all(appends if applied.counts(sequence, message) else [])
-                applied = applied.after(sequence, message, messages.digest_of([_outcome_of(place) for place in places]))
-                outcomes.append(Outcome(applied, message, places, True))
-            _note(transaction, applied)
-            return outcomes, applied
+                places = transaction.append_all(appends if course.counts(sequence, message) else [])
+                course.took(sequence, message, messages.digest_of([_outcome_of(place) for place in places]))
+                outcomes.append(Outcome(course.applied, message, places, True))
+            course.note(transaction)
+            return course, outcomes
 
-        outcomes, self.applied = self.storage.transact(work)
+        course, outcomes = self.storage.transact(work)
+        self.applied = course.keep(self.words)
         return outcomes
 
     def _apply_transaction(self, sequence: int, message: Message) -> Outcome:
-        done = self.applied.after(sequence, message, b"done")
-        again = self.applied.after(sequence, message, b"again")
-
-        def work(transaction: StorageTransaction) -> None:
-            if not self.applied.counts(sequence, message):
+        def work(transaction: StorageTransaction) -> Course:
+            course = Course(self.applied, self.words)
+            if not course.counts(sequence, message):
                 raise _Again
             self._proposed_us = message.proposed_us
             for step in message.steps:
                 _play(transaction, step)
-            _note(transaction, done)
+            course.took(sequence, message, b"done")
+            course.note(transaction)
+            return course
 
+        def again(transaction: StorageTransaction) -> Course:
+            course = Course(self.applied, self.words)
+            course.took(sequence, message, b"again")
+            course.note(transaction)
+            return course
+
+        has_happened = True
         try:
-            self.storage.transact(work)
+            course = self.storage.transact(work)
         except _Again:
-            self.storage.transact(lambda transaction: _note(transaction, again))
-            self.applied = again
-            return Outcome(again, message, [], False)
-        self.applied = done
-        return Outcome(done, message, [], True)
+            has_happened, course = False, self.storage.transact(again)
+        self.applied = course.keep(self.words)
+        return Outcome(self.applied, message, [], has_happened)
 
     def rehearse(
         self, work: Callable[[StorageTransaction], _ResultT], proposed_us: int, inline: InlineHook | None
@@ -188,7 +157,7 @@ class Replica:
 def _placed(transaction: StorageTransaction, append: Append) -> Appended | HansardError:
     try:
         return transaction.append(append)
-    except StorageFailed:  # this node's disk, and no decision
+    except (StorageFailed, StoreUnusable):  # this node's disk, and no decision
         raise
     except HansardError as refusal:
         return refusal
@@ -197,12 +166,8 @@ def _placed(transaction: StorageTransaction, append: Append) -> Appended | Hansa
 def _outcome_of(place: Appended | HansardError) -> Any:
     """What must be the same on every node."""
     if isinstance(place, Appended):
-        return place.first_position, place.last_position, sorted(place.versions.items()), place.is_repeat
+        return place.first_position, place.last_position, sorted(place.versions.items()), place.timestamp_us, place.is_repeat
     return place.code
-
-
-def _note(transaction: StorageTransaction, applied: Applied) -> None:
-    transaction.put(_COLLECTION, {_KEY: msgspec.json.encode(applied)})
 
 
 def _play(transaction: StorageTransaction, step: Step) -> None:
@@ -265,6 +230,8 @@ class _Recording(AroundTransaction):
         self._steps.append(step)
         try:
             appended = self._transaction.append(append, then=hook)
+        except (StorageFailed, StoreUnusable):  # this node's disk, and no decision
+            raise
         except HansardError as refusal:
             del self._steps[before:]
             if then is None:
