@@ -24,7 +24,7 @@ class TestCluster(StorageContract):
         ends = time.monotonic() + 30
         while True:  # three servers that have just started have no leader yet
             try:
-                log = JetStreamLog(address.servers, address.log, replicas=address.replicas, shown=address.shown)
+                log = JetStreamLog(address)
                 return ClusterStorage(log, address.replica, replicas=address.replicas, clock_us=clock_us)
             except OpenFailed:
                 if time.monotonic() > ends:

@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from hansard.errors import StoreReadOnly as StoreReadOnly
     from hansard.errors import StoreUnusable as StoreUnusable
     from hansard.errors import TimestampTooEarly as TimestampTooEarly
+    from hansard.errors import TooLarge as TooLarge
     from hansard.errors import TooManyRequests as TooManyRequests
     from hansard.errors import WaitTimedOut as WaitTimedOut
     from hansard.errors import WebhookRefused as WebhookRefused
@@ -154,6 +155,7 @@ _MODULE_OF = {
             "HansardError",
             "InvalidInput",
             "InvalidType",
+            "TooLarge",
             "NewerFormat",
             "OlderFormat",
             "OutcomeUnknown",

@@ -550,7 +550,10 @@ class AsyncStore:
             moved = self._live.moved()
             head = await self._in_thread(self._storage.head)
             left = deadline - self._loop.time()
-            if head > after or left <= 0:
+            if head > after:
+                return head
+            self._tail.check_goes_on()
+            if left <= 0:
                 return head
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):

@@ -2,7 +2,8 @@
 
 HansardError
 ├── InvalidInput (also ValueError)      a value that cannot be: names the field, the value and the limit
-│   └── InvalidType (also TypeError)    a value of the wrong type
+│   ├── InvalidType (also TypeError)    a value of the wrong type
+│   └── TooLarge                        more bytes than the engine takes in one append or transaction
 ├── Conflict                            the append lost; nothing was stored
 │   ├── WrongExpectedVersion
 │   ├── AppendConditionFailed
@@ -94,6 +95,12 @@ class InvalidType(InvalidInput, TypeError):
 
     def __str__(self) -> str:
         return f"{self.field}: {shown(self.value)} is {type(self.value).__name__}: {self.limit}"
+
+
+class TooLarge(InvalidInput):
+    """More bytes than the engine takes in one append or transaction. Nothing was stored."""
+
+    code = "append-too-large"
 
 
 class Conflict(HansardError):

@@ -87,4 +87,7 @@ def shown_place(place: str) -> str:
     options = [option for option in query.split("&") if option.partition("=")[0] not in _SECRETS]
     whole = body + (f"?{'&'.join(options)}" if has_options and options else "")
     user, at, host = whole.rpartition("@")
-    return f"{scheme}://{user.partition(':')[0]}{':…' if ':' in user else ''}{at}{host}"
+    name, colon, _ = user.partition(":")
+    if at and not colon and scheme == "nats":  # a token
+        name = "…"
+    return f"{scheme}://{name}{':…' if colon else ''}{at}{host}"

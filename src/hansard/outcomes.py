@@ -13,6 +13,7 @@ OUTCOMES: Final[dict[str, Outcome]] = {
     "error": Outcome(1, 500, "INTERNAL"),
     "invalid-input": Outcome(2, 400, "INVALID_ARGUMENT"),
     "invalid-type": Outcome(2, 400, "INVALID_ARGUMENT"),
+    "append-too-large": Outcome(2, 413, "OUT_OF_RANGE"),
     "conflict": Outcome(3, 409, "ABORTED"),
     "wrong-expected-version": Outcome(3, 412, "FAILED_PRECONDITION"),
     "append-condition-failed": Outcome(3, 409, "ABORTED"),

@@ -26,7 +26,7 @@ def cluster() -> None:
 @format_options
 def status(place: str, as_json: bool | None) -> None:
     """Show the log, this node, and the others as their last messages tell of them."""
-    with open(place) as store:
+    with open(place, must_exist=True) as store:
         store.barrier()
         found = store.cluster.status()
     if wants_json(as_json):
@@ -65,7 +65,7 @@ def _time(time_us: int) -> str:
 @node_argument
 def check_(place: str) -> int:
     """Apply the whole log, compare what the nodes say with it, check the replica. Exit code 9 if something differs."""
-    with open(place) as store:
+    with open(place, must_exist=True) as store:
         store.barrier()
         problems = store.check()
         found = store.cluster.status()
@@ -88,7 +88,7 @@ def check_(place: str) -> int:
 @click.argument("target", type=click.Path())
 def snapshot(place: str, target: str) -> None:
     """Copy this node's replica to TARGET: a new node whose replica is a copy of it begins there, not at the log's beginning."""
-    with open(place) as store:
+    with open(place, must_exist=True) as store:
         store.barrier()
         head, sequence = store.cluster.snapshot(target)
     click.echo(f"{target}: {head:,} events; the log may be trimmed up to message {sequence:,} (hansard cluster trim)")
@@ -101,7 +101,7 @@ def upgrade(place: str) -> None:
 
     Upgrade the program on all nodes first: one that does not know the rules stops there, and says so.
     """
-    with open(place) as store:
+    with open(place, must_exist=True) as store:
         store.barrier()
         before, now = store.cluster.upgrade()
     click.echo(f"rules {now} since now, {before} before" if now > before else f"rules {now}: this version knows no newer ones")
@@ -113,7 +113,7 @@ def upgrade(place: str) -> None:
 @click.option("--force", is_flag=True, help="Even if a node still needs it: it will have to begin with a snapshot.")
 def trim(place: str, to: int, force: bool) -> None:
     """Let the log forget its oldest messages. Events are not touched: they are in every replica."""
-    with open(place) as store:
+    with open(place, must_exist=True) as store:
         store.barrier()
         first = store.cluster.trim(to, is_forced=force)
     click.echo(f"the log begins at message {first:,}")

@@ -2,18 +2,15 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from hansard.errors import LogsDiffer
-from hansard.events import RecordedEvent
+from hansard.interchange.batches import batches
 from hansard.interchange.hansard_lines import line_of
 from hansard.query import AppendCondition, Query
 from hansard.store import Store
 
-_APPEND_EVENTS: Final = 1_000
-_APPEND_BYTES: Final = 16 * 1024 * 1024
 _WAIT_S: Final = 0.5
 
 
@@ -80,26 +77,10 @@ def _check_beginning(source: Store, target: Store, head: int) -> None:
 
 
 def _copy_to_the_end(source: Store, target: Store, position: int, progress: Callable[[int, int], object] | None) -> int:
-    events = source.read(after=position)
-    while some := list(islice(events, _APPEND_EVENTS)):
-        for part in _parts(some):
-            # Fails if another one appends to the target, before positions drift apart.
-            target.restore(part, condition=AppendCondition(Query(), after=position))
-            position = part[-1].position
+    for part in batches(source.read(after=position), lambda event: len(event.data_json) + len(event.metadata_json)):
+        # Fails if another one appends to the target, before positions drift apart.
+        target.restore(part, condition=AppendCondition(Query(), after=position))
+        position = part[-1].position
         if progress is not None:
             progress(position, max(source.head(), position))
     return position
-
-
-def _parts(events: list[RecordedEvent]) -> Iterator[list[RecordedEvent]]:
-    """Large events in several appends."""
-    part: list[RecordedEvent] = []
-    size = 0
-    for event in events:
-        part.append(event)
-        size += len(event.data_json)
-        if size > _APPEND_BYTES:
-            yield part
-            part, size = [], 0
-    if part:
-        yield part

@@ -16,21 +16,19 @@ from hansard.appends import Appended, StreamAppend
 from hansard.errors import DuplicateEventId, InvalidInput, InvalidType
 from hansard.events import RecordedEvent
 from hansard.interchange import hansard_lines
+from hansard.interchange.batches import BATCH_BYTES_MAX
 from hansard.interchange.formats import FOREIGN_FORMATS, HANSARD, checked_format, detected_format
 from hansard.interchange.hansard_lines import ExportedEvent
 from hansard.interchange.mapping import Mapper, Mapping, NewEvent
 from hansard.interchange.records import BadRecord, Damaged
 from hansard.interchange.rejects import Rejects
 from hansard.interchange.source_file import SourceFile, opened
-from hansard.limits import APPEND_BYTES_MAX, EVENTS_PER_APPEND_MAX
+from hansard.limits import EVENTS_PER_APPEND_MAX
 from hansard.names import check_name
 from hansard.store import Store
 
 Progress = Callable[[int, int, int], object]
 """Called now and then with the bytes done, the bytes in all (0: unknown), and the records so far."""
-
-_BATCH_BYTES_MAX: Final = APPEND_BYTES_MAX // 4
-"""Well within one append: a batch is held in memory several times, as text, as values and as rows."""
 
 _DEFAULT: Final = Mapping()
 _ItemT = TypeVar("_ItemT", NewEvent, ExportedEvent)
@@ -98,7 +96,7 @@ class _Import:
             if isinstance(item, BadRecord):
                 self._rejects.add(item)
                 continue
-            if batch and (len(batch) == self._batch_events or batch_bytes + item.size > _BATCH_BYTES_MAX):
+            if batch and (len(batch) == self._batch_events or batch_bytes + item.size > BATCH_BYTES_MAX):
                 self._store(batch, append)
                 self._tell_progress()
                 batch, batch_bytes = [], 0

@@ -7,7 +7,7 @@ before what was done, so that no event is skipped.
 
 from collections.abc import Callable, Sequence
 
-from hansard.errors import DefinitionChanged, HandlerLoop, LeaseLost, ProcessorStopped
+from hansard.errors import DefinitionChanged, HandlerLoop, LeaseLost, ProcessorStopped, TooLarge
 from hansard.events import RecordedEvent
 from hansard.limits import PAGE_EVENTS_MAX
 from hansard.processors import dead_letters
@@ -64,6 +64,7 @@ class Reader:
         self.shares = Shares(storage, membership, work.document, key_of=work.key_of, clock_s=clock_s, now_us=now_us)
         self._second_tries = SecondTries(storage, work, self.shares, fenced=self._fenced, now_us=now_us)
         self._attempts: _Attempts | None = None
+        self._fitting = PAGE_EVENTS_MAX  # events whose outcome fits into one transaction, as far as is known
         self._parked_here: list[DeadLetter] = []
         self._is_dirty = False
         self._saved_s = 0.0
@@ -260,7 +261,7 @@ class Reader:
         if self._attempts is not None:
             return 1
         rate = self.order.events_per_s
-        return PAGE_EVENTS_MAX if rate is None else max(1, min(PAGE_EVENTS_MAX, int(rate * 0.1)))
+        return self._fitting if rate is None else max(1, min(self._fitting, int(rate * 0.1)))
 
     def _is_done_before(self, event: RecordedEvent) -> bool:
         """Whether a handler that must not see an event again has had it."""
@@ -318,6 +319,12 @@ class Reader:
 
         try:
             self._storage.transact(from_scratch(lambda: self.work.over(is_committed=False), work))
+        except TooLarge as error:
+            self.work.over(is_committed=False)
+            self._fitting = max(1, len(events) // 2)
+            if len(events) == 1:
+                self._failed(events[0], error)
+            return
         except EventFailed as failed:
             self.work.over(is_committed=False)
             before = [event for event in events if event.position < failed.event.position]
@@ -330,6 +337,7 @@ class Reader:
             self.work.over(is_committed=False)
             raise
         self._attempts = None
+        self._fitting = min(PAGE_EVENTS_MAX, self._fitting + self._fitting // 16 + 1)
         self.shares.saved(reached)
         self._saved_s = self._clock_s()
         self._throttle(len(events))

@@ -30,7 +30,7 @@ def open_storage(
     if place.startswith(("http://", "https://")):
         return _open_remote(place, read_only=read_only, durability=durability)
     if place.startswith("nats://"):
-        return _open_cluster(place, read_only=read_only, durability=durability)
+        return _open_cluster(place, read_only=read_only, must_exist=must_exist, durability=durability)
     path = _path(place)
     if path == ":memory:":
         return _open_memory(read_only=read_only)
@@ -78,7 +78,7 @@ def _open_remote(url: str, *, read_only: bool, durability: str) -> Storage:
     return RemoteStorage(parse(url), read_only=read_only)
 
 
-def _open_cluster(url: str, *, read_only: bool, durability: str) -> Storage:
+def _open_cluster(url: str, *, read_only: bool, must_exist: bool, durability: str) -> Storage:
     try:
         from hansard.storage.cluster.address import parse  # an engine is imported on demand
         from hansard.storage.cluster.jetstream import JetStreamLog
@@ -92,7 +92,7 @@ def _open_cluster(url: str, *, read_only: bool, durability: str) -> Storage:
             "read_only", read_only, "a node of a cluster applies what the others write; to look only, open its replica's file"
         )
     address = parse(url)
-    log = JetStreamLog(address.servers, address.log, replicas=address.replicas, shown=address.shown)
+    log = JetStreamLog(address, must_exist=must_exist)
     try:
         return ClusterStorage(log, address.replica, replicas=address.replicas)
     except BaseException:

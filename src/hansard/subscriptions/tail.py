@@ -8,8 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from copy import copy
 
-from hansard.errors import HansardError, RequestRefused, StoreClosed, StoreForked
+from hansard.errors import HansardError, RequestRefused, StoreClosed, StoreCorrupt, StoreForked, StoreUnusable
 from hansard.events import RecordedEvent
 from hansard.limits import PAGE_EVENTS_MAX, SHARED_BYTES_MAX, SHARED_EVENTS_MAX
 from hansard.query import Query
@@ -34,6 +35,7 @@ class Tail:
         self._head = 0
         self._shared = _Shared()
         self._is_closed = False
+        self._failure: HansardError | None = None
 
     def page(self, query: Query, after: int) -> tuple[list[RecordedEvent], int]:
         """The next events that match, and the position up to which no other one matches. May read from the storage."""
@@ -42,6 +44,7 @@ class Tail:
         # The head first: events that match are then looked for up to it only, so that none at or below it is missing.
         head = self._storage.head()
         if head <= after:
+            self.check_goes_on()
             return [], after
         events = self._storage.read(query, after=after, before=head + 1, backwards=False, limit=PAGE_EVENTS_MAX)
         return events, events[-1].position if len(events) == PAGE_EVENTS_MAX else head
@@ -75,10 +78,12 @@ class Tail:
             self._waiting += 1
             try:
                 self._start()
-                self._changed.wait_for(lambda: self._head > after or self._is_closed or is_over(), timeout_s)
+                self._changed.wait_for(lambda: self._head > after or self._is_closed or self._failure or is_over(), timeout_s)
             finally:
                 self._waiting -= 1
             self._check_open()
+            if self._head <= after:
+                self.check_goes_on()
 
     def wake(self) -> None:
         """Let everybody who waits look again."""
@@ -103,6 +108,11 @@ class Tail:
         if self._is_closed:
             raise StoreClosed("the store is closed; open it again")
 
+    def check_goes_on(self) -> None:
+        """Nobody is to wait for events that will never come."""
+        if self._failure is not None:
+            raise copy(self._failure)
+
     # The thread
 
     def _start(self) -> None:
@@ -126,12 +136,13 @@ class Tail:
                 head = self._storage.head() if is_first else self._storage.wait(self._head, _TURN_S)
                 if head > self._head and not is_first:
                     self._share(head)
-                is_first = False
+                is_first, self._failure = False, None
             except (StoreClosed, StoreForked):
                 return
             except (HansardError, OSError) as error:  # such as StoreBusy: those who wait will meet it themselves if it lasts
                 idle = 0 if self._listeners or self._waiting else idle + 1
-                if isinstance(error, RequestRefused):
+                self._failure = error if isinstance(error, StoreUnusable | StoreCorrupt) else None
+                if self._failure is not None or isinstance(error, RequestRefused):
                     self._tell_all()
                 time.sleep(_AFTER_ERROR_S)
                 continue

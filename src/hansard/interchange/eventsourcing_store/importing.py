@@ -4,12 +4,13 @@ An import that was stopped is run again and goes on after its last event. Events
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, TypeVar
 from uuid import UUID
 
 from hansard.errors import InvalidInput, WrongExpectedVersion
 from hansard.events import Event, RecordedEvent
+from hansard.interchange.batches import batches
 from hansard.interchange.derived_ids import DerivedIds
 from hansard.interchange.eventsourcing_store import tables
 from hansard.interchange.eventsourcing_store.databases import Database, opened
@@ -28,7 +29,6 @@ from hansard.interchange.eventsourcing_store.layout import (
 )
 from hansard.interchange.eventsourcing_store.numbering import NewEvent, Numbering
 from hansard.interchange.eventsourcing_store.tables import DecisionRow, EventRow, Table
-from hansard.limits import APPEND_BYTES_MAX
 from hansard.names import shown_place
 from hansard.query import Query
 from hansard.storage.port import StorageTransaction
@@ -37,11 +37,8 @@ from hansard.store import Store
 Progress = Callable[[int], object]
 """Called after each append with the number of events stored so far."""
 
-_BATCH_EVENTS: Final = 1_000
-_BATCH_BYTES: Final = APPEND_BYTES_MAX // 8
 """Of states; those that are no JSON become a third larger."""
 
-_BATCH_SNAPSHOTS: Final = 100
 _ATTEMPTS: Final = 10
 """Looks at streams that were taken for new, or that others append to meanwhile."""
 
@@ -99,7 +96,7 @@ class _Import:
         new = _after(last, (_new_event(row, category, ids) for row in rows))
         if table.order is None:  # what is new has no place of its own among the rows
             new = (event for event in new if event.id is None or self._store.event(event.id) is None)
-        for batch in _batches(new, lambda event: len(event.state)):
+        for batch in batches(new, lambda event: len(event.state)):
             self._append(batch)
 
     def _append(self, new: list[NewEvent]) -> None:
@@ -120,7 +117,7 @@ class _Import:
         last = self._last_imported(decisions_category(category))
         rows = tables.decisions(self._database, table, begin=_notification_id(last))
         new = _after(last, (_decision(row, ids) for row in rows))
-        for batch in _batches(new, lambda event: len(event.data_json)):
+        for batch in batches(new, lambda event: len(event.data_json)):
             appended = self._store.append(decisions_stream(category), batch)
             self._count(len(batch), is_repeat=appended.is_repeat)
 
@@ -138,13 +135,12 @@ class _Import:
 
     def snapshots(self, table: Table, category: str) -> None:
         collection = snapshots_collection(category, table.purpose)
-        documents: dict[str, bytes] = {}
-        for row in tables.snapshots(self._database, table):
-            documents[snapshot_key(row.originator_id, row.originator_version)] = snapshot_document(row.topic, row.state)
-            if len(documents) == _BATCH_SNAPSHOTS:
-                self._put(collection, documents)
-                documents = {}
-        self._put(collection, documents)
+        documents = (
+            (snapshot_key(row.originator_id, row.originator_version), snapshot_document(row.topic, row.state))
+            for row in tables.snapshots(self._database, table)
+        )
+        for batch in batches(documents, lambda item: len(item[1])):
+            self._put(collection, dict(batch))
 
     def trackings(self, table: Table, category: str) -> None:
         collection = tracking_collection(category)
@@ -210,16 +206,3 @@ def _after(last: RecordedEvent | None, new: Iterator[_NewT]) -> Iterator[_NewT]:
 
 def _id_of(event: NewEvent | Event) -> UUID | None:
     return event.id
-
-
-def _batches(new: Iterable[_NewT], size_of: Callable[[_NewT], int]) -> Iterator[list[_NewT]]:
-    batch: list[_NewT] = []
-    size = 0
-    for event in new:
-        if batch and (len(batch) == _BATCH_EVENTS or size + size_of(event) > _BATCH_BYTES):
-            yield batch
-            batch, size = [], 0
-        batch.append(event)
-        size += size_of(event)
-    if batch:
-        yield batch

@@ -5,7 +5,7 @@ import time
 import msgspec
 
 from hansard import __version__
-from hansard.errors import CapabilityMissing, ResourceNotFound, StoreClosed
+from hansard.errors import CapabilityMissing, ResourceNotFound, StoreClosed, StoreCorrupt, StoreUnusable
 from hansard.server.access.permissions import Permission
 from hansard.server.operations import JSON, Operations
 from hansard.server.requests import Request
@@ -83,6 +83,10 @@ async def ready(service: Service, request: Request) -> Answer:
         raise StoreClosed("the server is stopping")
     started = time.perf_counter()
     head = await service.store.head()
+    try:
+        await service.in_thread(lambda: service.storage.wait(head, 0.0))
+    except StoreCorrupt as error:  # nothing will come any more
+        raise StoreUnusable(str(error)) from error
     return json_of(Ready("ready", head, round((time.perf_counter() - started) * 1000, 3)))
 
 

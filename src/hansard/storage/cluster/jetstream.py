@@ -5,6 +5,7 @@ Facts: https://docs.nats.io/nats-concepts/jetstream/streams.
 
 import asyncio
 import logging
+import os
 import random
 import threading
 import time
@@ -20,7 +21,8 @@ from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from hansard.errors import HansardError, OpenFailed, OutcomeUnknown, StorageFailed, StoreClosed, StoreUnusable
+from hansard.errors import HansardError, OpenFailed, OutcomeUnknown, StorageFailed, StoreClosed, StoreNotFound, StoreUnusable
+from hansard.storage.cluster.address import Address
 from hansard.storage.cluster.log import MESSAGE_BYTES_MAX, LogInfo, Receiver
 
 _DUPLICATES_S: Final = 120.0
@@ -53,9 +55,12 @@ _logger = logging.getLogger("hansard.cluster")
 class JetStreamLog:
     """See ReplicatedLog."""
 
-    def __init__(self, servers: tuple[str, ...], name: str, *, replicas: int, shown: str) -> None:
-        self._stream, self._subject = f"hansard-{name}", f"hansard.{name}.{uuid4().hex[:16]}"
-        self._shown = shown
+    def __init__(self, address: Address, *, must_exist: bool = False) -> None:
+        """Makes the log if there is none, unless it must exist, or a replica says that there was one. Raises OpenFailed."""
+        self._address, self._shown = address, address.shown
+        self._has_replica = os.path.exists(address.replica)
+        self._stream = f"hansard-{address.log}"
+        self._subject = f"hansard.{address.log}.{uuid4().hex[:16]}"
         self._loop = asyncio.new_event_loop()
         self._loop.set_exception_handler(_told)
         self._thread = threading.Thread(target=self._loop.run_forever, name="hansard-jetstream", daemon=True)
@@ -65,15 +70,15 @@ class JetStreamLog:
         self._is_closed = False
         self._client: Any = None
         self._trouble = ""
-        self._servers = random.sample(servers, len(servers))
+        self._servers = random.sample(address.servers, len(address.servers))
         self._answered_s = time.monotonic()
         try:
             self._client = self._run(self._connect(), _OPEN_S + 2)
             self._js = self._client.jetstream(timeout=_ANSWER_S)
-            self._run(self._prepare(self._client.jetstream(timeout=_OPEN_S), replicas), 3 * _OPEN_S)
+            self._run(self._prepare(self._client.jetstream(timeout=_OPEN_S), must_exist), 3 * _OPEN_S)
         except (NatsError, APIError, TimeoutError, OSError) as error:
             self.close()
-            raise OpenFailed(f"{shown}: {_words(error)}{self.trouble}") from error
+            raise OpenFailed(f"{self._shown}: {_words(error)}{self.trouble}") from error
         except HansardError:
             self.close()
             raise
@@ -89,6 +94,7 @@ class JetStreamLog:
             pending_size=_PENDING_BYTES,
             error_cb=self._complained,
             name="hansard",
+            **self._address.credentials,
         )
 
     async def _complained(self, error: Exception) -> None:
@@ -99,7 +105,7 @@ class JetStreamLog:
     def trouble(self) -> str:
         return f" ({self._trouble})" if self._trouble else ""
 
-    async def _prepare(self, js: Any, replicas: int) -> None:
+    async def _prepare(self, js: Any, must_exist: bool) -> None:
         """Make the stream if there is none; refuse one that could forget, or lose.
 
         Its subject is made up when it is made: who has followed one that was deleted cannot write to the next of the same name.
@@ -107,8 +113,11 @@ class JetStreamLog:
         try:
             info = await js.stream_info(self._stream)
         except NotFoundError:
-            info = await self._make(js, replicas)
-        wrong = list(_wrong(info.config, self._subject.rpartition(".")[0], replicas))
+            if must_exist or self._has_replica:
+                file = ", but the file of a replica; to begin a new log, give another" if self._has_replica else ""
+                raise StoreNotFound(f"{self._shown}: there is no log of this name on these servers{file}") from None
+            info = await self._make(js)
+        wrong = list(_wrong(info.config, self._subject.rpartition(".")[0], self._address.replicas))
         if wrong:
             raise OpenFailed(f"{self._shown}: the JetStream stream {self._stream} is not set as it must be: {'; '.join(wrong)}")
         if self._client.max_payload < MESSAGE_BYTES_MAX + _HEADERS_BYTES:
@@ -118,13 +127,13 @@ class JetStreamLog:
             )
         (self._subject,) = info.config.subjects
 
-    async def _make(self, js: Any, replicas: int) -> Any:
+    async def _make(self, js: Any) -> Any:
         with suppress(BadRequestError):  # another node was quicker
             config = api.StreamConfig(
                 name=self._stream,
                 subjects=[self._subject],
                 storage=api.StorageType.FILE,
-                num_replicas=replicas,
+                num_replicas=self._address.replicas,
                 discard=api.DiscardPolicy.NEW,
                 duplicate_window=_DUPLICATES_S,
                 deny_delete=True,
@@ -258,7 +267,8 @@ class JetStreamLog:
         if self._following is not None:
             self._following.cancel()
         if self._client is not None:
-            await self._client.close()
+            with suppress(NatsError, TimeoutError, OSError):  # such as of a server that is gone
+                await self._client.close()
         rest = [task for task in asyncio.all_tasks(self._loop) if task is not asyncio.current_task()]
         for task in rest:
             task.cancel()

@@ -13,7 +13,6 @@ from uuid import uuid4
 from hansard.appends import Append
 from hansard.errors import (
     HansardError,
-    InvalidInput,
     OpenFailed,
     OutcomeUnknown,
     StorageFailed,
@@ -21,6 +20,7 @@ from hansard.errors import (
     StoreClosed,
     StoreForked,
     StoreUnusable,
+    TooLarge,
 )
 from hansard.limits import BUSY_TIMEOUT_S
 from hansard.storage.cluster import messages
@@ -152,9 +152,8 @@ class Node:
         message = self._message(number, texts, steps, rules, proposed_us)
         text = messages.written(message)
         if len(text) > MESSAGE_BYTES_MAX:
-            raise InvalidInput(
-                "append", len(text), f"expected at most {MESSAGE_BYTES_MAX} bytes in one message of the cluster's log"
-            )
+            what = "transaction" if steps else "append"
+            raise TooLarge(what, len(text), f"expected at most {MESSAGE_BYTES_MAX} bytes in one message of the cluster's log")
         self._sent[number] = sent
         try:
             self._publish(Arrived(0, message, appends), text, sent, deadline_s or time.monotonic() + BUSY_TIMEOUT_S)
