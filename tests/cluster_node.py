@@ -136,7 +136,7 @@ def report(store: hansard.Store, sequence: int, after: int) -> None:
     events = [(event.position, event.data) for event in store.read(after=after)]
     while events and seen[0] < events[-1][0] and time.monotonic() < ends:
         time.sleep(0.005)
-    say("report", storage._members._digests.get(sequence), events, seen[0], store.check())
+    say("report", storage._node.members._digests.get(sequence), events, seen[0], store.check())
 
 
 if __name__ == "__main__":
