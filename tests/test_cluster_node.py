@@ -433,6 +433,23 @@ def test_what_the_server_complains_of_is_told(tmp_path: Path) -> None:
     narrow.kill()
 
 
+def test_the_permissions_that_the_docs_name_are_enough(tmp_path: Path) -> None:
+    """A node would open, and then hang while it catches up."""
+    docs = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text()
+    assert "publish on `hansard.LOG.>`, `$JS.API.>` and `$JS.FC.>`, and to subscribe on `_INBOX.>`" in docs
+    allowed = '{ publish: ["hansard.orders.>", "$JS.API.>", "$JS.FC.>"], subscribe: ["_INBOX.>"] }'
+    users = f'authorization {{ users: [{{ user: "shop", password: "secret", permissions: {allowed} }}] }}\n'
+    server = Nats(tmp_path, name="strict", cluster=users).start()
+    url = f"nats://shop:secret@127.0.0.1:{server.port}/orders?replica={tmp_path / 'x.db'}&replicas=1"
+    with hansard.open(url) as store:
+        for _ in range(60):
+            store.append("a-1", [Event("happened", "y" * 800) for _ in range(1_000)])
+    with hansard.open(another(url)) as store:
+        assert store.head() == 60_000
+        assert store.cluster.trim(10, is_forced=True) == 11
+    server.kill()
+
+
 def test_a_full_log_refuses_and_nothing_is_unknown(tmp_path: Path) -> None:
     """Callers would wait for half a minute, and not know what has become of their events."""
     full = Nats(tmp_path, name="full")

@@ -404,7 +404,7 @@ def test_the_nodes_of_a_cluster_are_shown(chromium: Any, tmp_path: Path) -> None
         with urllib.request.urlopen(f"{url}/api/v1/cluster") as answer:
             told = json.load(answer)
         assert (told["first"], told["stopped"]) == (1, "")
-        assert [node["name"].rpartition("/")[2] for node in told["nodes"]] == ["another.db"]
+        assert [node["name"].rpartition("/")[2] for node in told["nodes"]] == ["another.db", "replica.db"]
         for scheme, width in (("light", 1600), ("dark", 400)):
             page = Page(chromium, url, width=width, scheme=scheme)
             page.go("/health")
