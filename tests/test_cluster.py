@@ -272,19 +272,26 @@ def test_the_command_line_tells_of_nodes_makes_snapshots_and_trims(
     log = nodes[0]._storage._node._log._stream.removeprefix("hansard-")  # type: ignore[attr-defined]
     place = f"nats://{servers.hosts()}/{log}?replica="
     status = json.loads(run("status", place + str(tmp_path / "cli.db"), "--json"))
-    assert (status["first"], status["applied"] == status["last"], len(status["members"])) == (1, True, 4)
-    assert "compared up to message" in run("check", place + str(tmp_path / "cli.db"))
+    assert (status["first"], status["applied"] == status["last"], len(status["nodes"])) == (1, True, 4)
+    checked = json.loads(run("check", place + str(tmp_path / "cli.db")))
+    assert (checked["problems"], len(checked["compared"]), checked["silent"]) == ([], 3, [])
+    assert "compared with " in run("check", place + str(tmp_path / "cli.db"), "--table")
+    assert "alike to" in run("status", place + str(tmp_path / "cli.db"), "--table")
     for node in nodes:
         node.barrier()
-    made = run("snapshot", place + str(tmp_path / "cli.db"), str(tmp_path / "snapshot.db"))
-    sequence = int(made.replace(",", "").rpartition(" (hansard")[0].rpartition(" ")[2])
+    sequence = json.loads(run("snapshot", place + str(tmp_path / "cli.db"), str(tmp_path / "snapshot.db")))["sequence"]
     beyond = run("trim", place + str(tmp_path / "cli.db"), "--to", "99999", code=2)
     assert "expected at most" in beyond
-    assert "the log begins at message" in run("trim", place + str(tmp_path / "cli.db"), "--to", str(sequence - 5), "--force")
+    trimmed = run("trim", place + str(tmp_path / "cli.db"), "--to", str(sequence - 5), "--force", "--table")
+    assert f"the log begins at message {sequence - 4}" in trimmed
     with pytest.raises(OpenFailed, match=r"the log begins at message .* begin with a snapshot"):
         hansard.open(place + str(tmp_path / "new.db"))
-    with hansard.open(place + str(tmp_path / "snapshot.db")) as begun:
+    assert json.loads(run("restore", str(tmp_path / "snapshot.db"), str(tmp_path / "new.db")))["sequence"] == sequence
+    with hansard.open(place + str(tmp_path / "new.db")) as begun:
         assert list(begun.read()) == list(nodes[0].read())
+    name = next(node["name"] for node in status["nodes"] if node["is_this"])
+    assert "forgotten" in run("forget", place + str(tmp_path / "new.db"), name, "--table")
+    assert json.loads(run("upgrade", place + str(tmp_path / "new.db"))) == {"before": 1, "now": 1}
     with (
         pytest.raises(CapabilityMissing, match="this store has no cluster of nodes; one that has is opened with nats://"),
         hansard.open(":memory:") as memory,

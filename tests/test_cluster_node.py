@@ -2,15 +2,18 @@
 
 import asyncio
 import os
+import shutil
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
+from uuid import uuid4
 
 import nats
 import pytest
@@ -29,6 +32,7 @@ from hansard import (
     StoreCorrupt,
     StoreForked,
     StoreNotFound,
+    StoreReadOnly,
     StoreUnusable,
     TooLarge,
     WrongExpectedVersion,
@@ -37,6 +41,7 @@ from hansard.interchange.copying import copy_log
 from hansard.storage.cluster import messages
 from hansard.storage.cluster.address import parse
 from hansard.storage.cluster.arrivals import Arrivals
+from hansard.storage.cluster.control import restore
 from hansard.storage.cluster.jetstream import JetStreamLog
 from hansard.storage.opening import open_storage
 from nats_servers import Nats, new_log, single
@@ -46,6 +51,18 @@ from servers import served
 def another(url: str) -> str:
     """A second node of the same log."""
     return url.replace("x.db", "another.db")
+
+
+@contextmanager
+def a_server(folder: Path, *, settings: str = "", room: str = "10GB") -> Iterator[str]:
+    """Its address, with all that comes behind the user."""
+    server = Nats(folder, name=f"own-{uuid4().hex[:6]}", cluster=f"{settings}\n")
+    server.config.write_text(server.config.read_text().replace("10GB", room))
+    server.start()
+    try:
+        yield f"127.0.0.1:{server.port}/orders?replica={folder / 'x.db'}&replicas=1"
+    finally:
+        server.kill()
 
 
 def node_of(store: hansard.Store) -> Any:
@@ -64,6 +81,10 @@ def node_of(store: hansard.Store) -> Any:
         ("nats://localhost/orders", "replica: None: expected the path of this node's own file"),
         ("nats://localhost/orders?replica=x.db&replicas=2", "replicas: '2': expected 1, 3 or 5"),
         ("nats://user:secret@localhost/orders?replica=x.db&more=1", "there is no option more"),
+        ("nats://localhost:99999/orders?replica=x.db", "port: '99999': expected a number from 1 to 65535"),
+        ("nats://localhost:abc/orders?replica=x.db", "port: 'abc': expected a number"),
+        ("nats://localhost/orders?replica=", "replica: '': expected one value"),
+        ("nats://localhost/orders?replica=x.db&replica=y.db", "replica: 'y.db': expected one value"),
     ],
 )
 def test_an_address_that_cannot_be_is_refused(url: str, message: str) -> None:
@@ -420,17 +441,18 @@ def test_nobody_waits_longer_than_the_first_when_the_log_does_not_answer(tmp_pat
 
 def test_what_the_server_complains_of_is_told(tmp_path: Path) -> None:
     """Whoever has a wrong password would look for a server that does not answer."""
-    locked = Nats(tmp_path, name="locked", cluster='authorization { user: "shop", password: "p@ss/w?rd" }\n').start()
-    with pytest.raises(OpenFailed, match=r"no server answers.*[Aa]uthorization"):
-        hansard.open(f"nats://shop:wrong@127.0.0.1:{locked.port}/orders?replica={tmp_path / 'x.db'}&replicas=1")
-    encoded = f"nats://shop:p%40ss%2Fw%3Frd@127.0.0.1:{locked.port}/orders?replica={tmp_path / 'x.db'}&replicas=1"
-    with hansard.open(encoded) as store:
-        assert store.add("a-1", "happened").position == 1
-    locked.kill()
-    narrow = Nats(tmp_path, name="narrow", cluster="max_payload: 65536\n").start()
-    with pytest.raises(OpenFailed, match="max_payload of the servers is 65536 bytes, expected at least"):
-        hansard.open(f"nats://127.0.0.1:{narrow.port}/orders?replica={tmp_path / 'y.db'}&replicas=1")
-    narrow.kill()
+    with a_server(tmp_path, settings='authorization { user: "shop", password: "p@ss/w?rd" }') as place:
+        with pytest.raises(OpenFailed, match="the servers do not let this user in"):
+            hansard.open(f"nats://shop:wrong@{place}")
+        with hansard.open(f"nats://shop:p%40ss%2Fw%3Frd@{place}") as store:
+            assert store.add("a-1", "happened").position == 1
+    with (
+        a_server(tmp_path, settings="max_payload: 65536") as place,
+        pytest.raises(OpenFailed, match="max_payload of the servers is 65536 bytes, expected at least"),
+    ):
+        hansard.open(f"nats://{another(place)}")
+    with a_server(tmp_path) as place, pytest.raises(OpenFailed, match=r"these servers are no cluster .* add &replicas=1"):
+        hansard.open(f"nats://{another(place).replace('&replicas=1', '')}")
 
 
 def test_the_permissions_that_the_docs_name_are_enough(tmp_path: Path) -> None:
@@ -438,31 +460,30 @@ def test_the_permissions_that_the_docs_name_are_enough(tmp_path: Path) -> None:
     docs = (Path(__file__).parent.parent / "docs" / "cluster.md").read_text()
     assert "publish on `hansard.LOG.>`, `$JS.API.>` and `$JS.FC.>`, and to subscribe on `_INBOX.>`" in docs
     allowed = '{ publish: ["hansard.orders.>", "$JS.API.>", "$JS.FC.>"], subscribe: ["_INBOX.>"] }'
-    users = f'authorization {{ users: [{{ user: "shop", password: "secret", permissions: {allowed} }}] }}\n'
-    server = Nats(tmp_path, name="strict", cluster=users).start()
-    url = f"nats://shop:secret@127.0.0.1:{server.port}/orders?replica={tmp_path / 'x.db'}&replicas=1"
-    with hansard.open(url) as store:
-        for _ in range(60):
-            store.append("a-1", [Event("happened", "y" * 800) for _ in range(1_000)])
-    with hansard.open(another(url)) as store:
-        assert store.head() == 60_000
-        assert store.cluster.trim(10, is_forced=True) == 11
-    server.kill()
+    narrow = '{ publish: ["$JS.API.>"], subscribe: ["_INBOX.>"] }'
+    users = f"""authorization {{ users: [{{ user: "shop", password: "secret", permissions: {allowed} }},
+        {{ user: "reader", password: "secret", permissions: {narrow} }}] }}"""
+    with a_server(tmp_path, settings=users) as place:
+        url = f"nats://shop:secret@{place}"
+        with hansard.open(url) as store:
+            for _ in range(60):
+                store.append("a-1", [Event("happened", "y" * 800) for _ in range(1_000)])
+        with hansard.open(another(url)) as store:
+            assert store.head() == 60_000
+            assert store.cluster.trim(10, is_forced=True) == 11
+        with hansard.open(url.replace("shop:", "reader:")) as store:
+            with pytest.raises(StorageFailed, match="this user may not write to the log") as caught:
+                store.add("a-1", "more")
+            assert not isinstance(caught.value, OutcomeUnknown)
 
 
 def test_a_full_log_refuses_and_nothing_is_unknown(tmp_path: Path) -> None:
     """Callers would wait for half a minute, and not know what has become of their events."""
-    full = Nats(tmp_path, name="full")
-    full.config.write_text(full.config.read_text().replace("10GB", "2MB"))
-    full.start()
-    with hansard.open(f"nats://127.0.0.1:{full.port}/orders?replica={tmp_path / 'x.db'}&replicas=1") as store:
-        begin = time.monotonic()
+    with a_server(tmp_path, room="2MB") as place, hansard.open(f"nats://{place}") as store:
         with pytest.raises(StorageFailed, match="resources") as caught:
             for _ in range(10):
                 store.add("a-1", "large", "y" * 900_000)
         assert not isinstance(caught.value, OutcomeUnknown)
-        assert time.monotonic() - begin < 10
-    full.kill()
 
 
 def test_a_log_that_delivers_nothing_is_told_when_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -665,12 +686,13 @@ def test_the_check_tells_of_nodes_that_differ(tmp_path: Path) -> None:
         node = node_of(two)
         with node._applying:
             node.replica.applied = type(node.replica.applied)(node.replica.applied.sequence, "ab" * 16, node.replica.applied.log)
-        two.add("a-1", "more")
-        done = subprocess.run(
-            [sys.executable, "-m", "hansard", "cluster", "check", url.replace("x.db", "cli.db")], capture_output=True, text=True
-        )
+        with suppress(StoreCorrupt):
+            two.add("a-1", "more")
+        words = ["cluster", "check", "--table", url.replace("x.db", "cli.db")]
+        done = subprocess.run([sys.executable, "-m", "hansard", *words], capture_output=True, text=True)
     assert done.returncode == 9
     assert "another.db has decided otherwise since message" in done.stdout
+    assert "nothing was compared: no other node has answered" in done.stdout
 
 
 # What is too much
@@ -782,3 +804,111 @@ def test_a_child_process_is_told_and_takes_nothing_from_its_parent(tmp_path: Pat
         assert again.head() == 1
     os.kill(child, 9)
     os.waitpid(child, 0)
+
+
+def test_a_node_is_read_by_any_command_and_copied_to_a_file(tmp_path: Path) -> None:
+    """Nobody could leave a cluster."""
+    url = new_log(tmp_path / "x.db")
+    with hansard.open(url) as store:
+        store.add("a-1", "happened")
+    for words in (["read", url], ["check", url], ["copy", url, str(tmp_path / "own.db")], ["stats", url]):
+        done = subprocess.run([sys.executable, "-m", "hansard", *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    with hansard.open(tmp_path / "own.db") as own, hansard.open(url, read_only=True) as node:
+        assert list(own.read()) == list(node.read())
+        for work in (lambda: node.add("a-1", "more"), lambda: node.transact(lambda _: None)):
+            with pytest.raises(StoreReadOnly, match="opened read-only"):
+                work()
+        node.barrier()
+    with pytest.raises(InvalidInput) as caught:
+        hansard.migrate("nats://user:secret@localhost/orders?replica=x.db")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_snapshot_takes_the_place_of_a_replica(tmp_path: Path) -> None:
+    """What SQLite had not yet written back of the old one would change it."""
+    url = new_log(tmp_path / "x.db")
+    with hansard.open(url) as store:
+        store.add("a-1", "happened")
+        snapshot = store.cluster.snapshot(tmp_path / "snapshot.db")
+        with pytest.raises(OpenFailed, match="another node has this replica"):
+            restore(tmp_path / "snapshot.db", tmp_path / "x.db")
+        for _ in range(50):
+            store.add("a-1", "more")
+        for side in ("", "-wal"):
+            shutil.copyfile(tmp_path / f"x.db{side}", tmp_path / f"killed.db{side}")
+        digest = store._storage.applied.digest  # type: ignore[attr-defined]
+    assert restore(tmp_path / "snapshot.db", tmp_path / "killed.db") == snapshot
+    assert not (tmp_path / "killed.db-wal").exists()
+    with hansard.open(url.replace("x.db", "killed.db")) as again:
+        assert (again.head(), again.check()) == (51, [])
+        assert node_of(again).members._digests[52] == digest
+    with hansard.open(tmp_path / "own.db") as own:
+        own.add("a-1", "happened")
+    with pytest.raises(OpenFailed, match="this is no snapshot of a node"):
+        restore(tmp_path / "own.db", tmp_path / "new.db")
+
+
+def test_a_node_that_is_no_more_is_forgotten(tmp_path: Path) -> None:
+    """It would keep the log for a week, and force would be the only way."""
+    url = new_log(tmp_path / "x.db")
+    with hansard.open(another(url)) as gone:
+        gone.add("a-1", "happened")
+    with hansard.open(url) as store:
+        for _ in range(5):
+            store.add("a-1", "happened")
+        (name,) = [member.name for member in store.cluster.status().members if not member.is_this]
+        with pytest.raises(InvalidInput, match="still needed by"):
+            store.cluster.trim(5)
+        with pytest.raises(InvalidInput, match=r"name: 'nobody': there is no other node of this name; known are: .*another\.db"):
+            store.cluster.forget("nobody")
+        store.cluster.forget(name)
+        assert store.cluster.trim(5) == 6
+    with hansard.open(url) as store:
+        assert [member.is_this for member in store.cluster.status().members] == [True]
+
+
+def test_nodes_answer_when_they_are_asked(tmp_path: Path) -> None:
+    """A check would compare nothing, or wait for half a minute."""
+    url = new_log(tmp_path / "x.db")
+    with hansard.open(url) as store, hansard.open(another(url)) as other:
+        other.add("a-1", "happened")
+        found = store.cluster.compare()
+        assert [member.applied >= found.asked for member in found.members if not member.is_this] == [True]
+        assert found.agreed >= found.asked
+
+
+def test_a_stopped_node_says_so_in_the_log_of_the_program(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody would see it who does not look at a page."""
+    url = new_log(tmp_path / "x.db")
+    name = url.partition("?")[0].rpartition("/")[2]
+    with hansard.open(url) as store:
+        with_jetstream(lambda js: publish(js, name, b"nonsense"))
+        ends = time.monotonic() + 20
+        while not store.cluster.status().stopped and time.monotonic() < ends:
+            time.sleep(0.05)
+    assert "this node of the cluster has stopped: message 2 of the log is none of ours" in caplog.text
+
+
+def test_a_node_that_two_others_contradict_stops_at_once(tmp_path: Path) -> None:
+    """It would tell its readers wrong things for half a minute, because of nodes that are away."""
+    url = new_log(tmp_path / "x.db")
+    hansard.open(url.replace("x.db", "away.db")).close()
+    stores = [hansard.open(url.replace("x.db", f"{name}.db")) for name in "abc"]
+    for store in stores:
+        store.add("a-1", "happened")
+        store.barrier()
+    node = node_of(stores[0])
+    with node._applying:
+        node.replica.applied = type(node.replica.applied)(node.replica.applied.sequence, "ab" * 16, node.replica.applied.log)
+        node.members.applied(node.replica.applied.sequence, "ab" * 16)
+    begin = time.monotonic()
+    for store in stores[1:] * 2:
+        store.barrier()
+    while not stores[0].cluster.status().stopped:
+        assert time.monotonic() < begin + 10
+        time.sleep(0.02)
+    for store in stores[1:]:
+        assert store.cluster.status().stopped == ""
+    for store in stores:
+        store.close()

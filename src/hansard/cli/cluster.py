@@ -1,14 +1,15 @@
 """`hansard cluster`: the nodes of a cluster: how far they are, whether they agree, snapshots, trimming the log."""
 
+import sys
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
+from hansard.cli.check import PROBLEMS_FOUND
 from hansard.cli.output import console, format_options, print_json, table, wants_json
-from hansard.store import open
-
-_PROBLEMS = 9
+from hansard.storage.cluster.control import restore as restore_snapshot
+from hansard.store import Store, open
 
 node_argument = click.argument("place", metavar="NODE")
 
@@ -17,20 +18,39 @@ node_argument = click.argument("place", metavar="NODE")
 def cluster() -> None:
     """The nodes of a cluster: how far they are, whether they agree, snapshots, trimming the log.
 
-    NODE is nats://HOST,HOST/LOG?replica=FILE: the command is a node for as long as it runs, so give it a replica of its own.
+    NODE is nats://HOST,HOST/LOG?replica=FILE: the command is a node for as long as it runs, so give it a replica of its own, or
+    that of a node that is closed.
     """
+
+
+def _node(place: str) -> Store:
+    """Caught up with all that was acknowledged."""
+    store = open(place, must_exist=True)
+    try:
+        store.barrier()
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
+def _say(as_json: bool | None, text: str, **values: Any) -> None:
+    if wants_json(as_json):
+        print_json(values)
+    else:
+        click.echo(text)
 
 
 @cluster.command()
 @node_argument
 @format_options
 def status(place: str, as_json: bool | None) -> None:
-    """Show the log, this node, and the others as their last messages tell of them."""
-    with open(place, must_exist=True) as store:
-        store.barrier()
-        found = store.cluster.status()
+    """Show the log, this node, and the others as they answer; those that do not, by their last word."""
+    with _node(place) as store:
+        found = store.cluster.compare()
     if wants_json(as_json):
-        print_json({**found._asdict(), "members": [member._asdict() for member in found.members]})
+        values = found._asdict()
+        print_json({**values, "nodes": [member._asdict() for member in values.pop("members")]})
         return
     out = console()
     out.print(
@@ -42,7 +62,7 @@ def status(place: str, as_json: bool | None) -> None:
         (
             member.name + (" (this)" if member.is_this else ""),
             f"{member.applied:,}",
-            f"{found.last - member.applied:,}",
+            f"{max(0, found.asked - member.applied):,}",
             _decides(member),
             _time(member.heard_us),
         )
@@ -52,9 +72,11 @@ def status(place: str, as_json: bool | None) -> None:
 
 
 def _decides(member: Any) -> str:
+    if member.is_this:
+        return ""
     if member.differs_from:
         return f"otherwise since message {member.differs_from:,}"
-    return f"alike to {member.agrees_to:,}" if member.agrees_to else ""
+    return f"alike to {member.agrees_to:,}" if member.agrees_to else "not compared"
 
 
 def _time(time_us: int) -> str:
@@ -63,57 +85,93 @@ def _time(time_us: int) -> str:
 
 @cluster.command("check")
 @node_argument
-def check_(place: str) -> int:
-    """Apply the whole log, compare what the nodes say with it, check the replica. Exit code 9 if something differs."""
-    with open(place, must_exist=True) as store:
-        store.barrier()
+@format_options
+def check_(place: str, as_json: bool | None) -> None:
+    """Apply the whole log, ask all nodes for their digests, compare them, and check the replica.
+
+    Exit code 9 if something differs, or if there are other nodes and none of them answers.
+    """
+    with _node(place) as store:
         problems = store.check()
-        found = store.cluster.status()
-    problems += [
-        f"{member.name} has decided otherwise since message {member.differs_from:,}"
-        for member in found.members
-        if member.differs_from
-    ]
+        found = store.cluster.compare()
+    others = [member for member in found.members if not member.is_this]
+    compared = [member.name for member in others if member.applied >= found.asked]
+    silent = [member.name for member in others if member.applied < found.asked]
+    problems += [f"{m.name} has decided otherwise since message {m.differs_from:,}" for m in others if m.differs_from]
     problems += [found.stopped] if found.stopped else []
-    for problem in problems:
+    problems += ["nothing was compared: no other node has answered"] if silent and not compared else []
+    for problem in [] if wants_json(as_json) else problems:
         click.echo(problem)
-    click.echo(
-        f"applied {found.applied:,} of {found.last:,} messages, digest {found.digest}; compared up to message {found.agreed:,}"
+    also = f"; silent: {', '.join(silent)}" if silent else ""
+    _say(
+        as_json,
+        f"applied {found.applied:,} of {found.last:,} messages, digest {found.digest}; "
+        f"compared with {', '.join(compared) or 'nobody'}{also}",
+        problems=problems,
+        applied=found.applied,
+        last=found.last,
+        digest=found.digest,
+        compared=compared,
+        silent=silent,
     )
-    return _PROBLEMS if problems else 0
+    sys.exit(PROBLEMS_FOUND if problems else 0)
 
 
 @cluster.command()
 @node_argument
 @click.argument("target", type=click.Path())
-def snapshot(place: str, target: str) -> None:
-    """Copy this node's replica to TARGET: a new node whose replica is a copy of it begins there, not at the log's beginning."""
-    with open(place, must_exist=True) as store:
-        store.barrier()
+@format_options
+def snapshot(place: str, target: str, as_json: bool | None) -> None:
+    """Copy this node's replica to TARGET: a new node can begin there, not at the log's beginning, see `restore`."""
+    with _node(place) as store:
         head, sequence = store.cluster.snapshot(target)
-    click.echo(f"{target}: {head:,} events; the log may be trimmed up to message {sequence:,} (hansard cluster trim)")
+    text = f"{target}: {head:,} events; the log may be trimmed up to message {sequence:,} (hansard cluster trim)"
+    _say(as_json, text, target=target, events=head, sequence=sequence)
+
+
+@cluster.command()
+@click.argument("snapshot", type=click.Path())
+@click.argument("replica", type=click.Path())
+@format_options
+def restore(snapshot: str, replica: str, as_json: bool | None) -> None:
+    """Make SNAPSHOT the REPLICA of a new node, or of one that is closed, in the place of what it has."""
+    head, sequence = restore_snapshot(snapshot, replica)
+    text = f"{replica}: {head:,} events, at message {sequence:,} of the log"
+    _say(as_json, text, replica=replica, events=head, sequence=sequence)
 
 
 @cluster.command()
 @node_argument
-def upgrade(place: str) -> None:
+@format_options
+def upgrade(place: str, as_json: bool | None) -> None:
     """Let all nodes decide by the newest rules that this version knows.
 
     Upgrade the program on all nodes first: one that does not know the rules stops there, and says so.
     """
-    with open(place, must_exist=True) as store:
-        store.barrier()
+    with _node(place) as store:
         before, now = store.cluster.upgrade()
-    click.echo(f"rules {now} since now, {before} before" if now > before else f"rules {now}: this version knows no newer ones")
+    text = f"rules {now} since now, {before} before" if now > before else f"rules {now}: this version knows no newer ones"
+    _say(as_json, text, before=before, now=now)
 
 
 @cluster.command()
 @node_argument
 @click.option("--to", type=int, required=True, help="The last message that is to be forgotten; keep a snapshot that has it.")
 @click.option("--force", is_flag=True, help="Even if a node still needs it: it will have to begin with a snapshot.")
-def trim(place: str, to: int, force: bool) -> None:
+@format_options
+def trim(place: str, to: int, force: bool, as_json: bool | None) -> None:
     """Let the log forget its oldest messages. Events are not touched: they are in every replica."""
-    with open(place, must_exist=True) as store:
-        store.barrier()
+    with _node(place) as store:
         first = store.cluster.trim(to, is_forced=force)
-    click.echo(f"the log begins at message {first:,}")
+    _say(as_json, f"the log begins at message {first:,}", first=first)
+
+
+@cluster.command()
+@node_argument
+@click.argument("name")
+@format_options
+def forget(place: str, name: str, as_json: bool | None) -> None:
+    """Let the log need no message for the node NAME (see `status`), which is no more."""
+    with _node(place) as store:
+        store.cluster.forget(name)
+    _say(as_json, f"{name}: forgotten; if it comes again, it is known again", forgotten=name)

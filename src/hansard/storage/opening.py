@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from hansard.errors import InvalidInput, InvalidType, OpenFailed
-from hansard.names import REPLICA_DOCUMENT
+from hansard.names import REPLICA_DOCUMENT, shown_place
 from hansard.storage.port import Storage
 
 DURABILITIES: Final = {"fsync": "FULL", "page-cache": "NORMAL"}
@@ -87,14 +87,10 @@ def _open_cluster(url: str, *, read_only: bool, must_exist: bool, durability: st
         raise OpenFailed("a cluster needs nats-py; install it with: pip install 'hansard[cluster]'") from error
     if durability != "fsync":
         raise InvalidInput("durability", durability, "what a cluster's log promises is decided where its servers are started")
-    if read_only:
-        raise InvalidInput(
-            "read_only", read_only, "a node of a cluster applies what the others write; to look only, open its replica's file"
-        )
     address = parse(url)
-    log = JetStreamLog(address, must_exist=must_exist)
+    log = JetStreamLog(address, must_exist=must_exist or read_only)
     try:
-        return ClusterStorage(log, address.replica, replicas=address.replicas)
+        return ClusterStorage(log, address.replica, replicas=address.replicas, read_only=read_only)
     except BaseException:
         log.close()
         raise
@@ -103,7 +99,11 @@ def _open_cluster(url: str, *, read_only: bool, must_exist: bool, durability: st
 def migrate_storage(url: str, *, plan: bool, writer: str | None, reader: str | None) -> list[str]:
     """See hansard.migrate."""
     if not isinstance(url, str) or not url.startswith(("postgresql://", "postgres://")):
-        raise InvalidInput("url", url, "only a database has a schema to migrate: expected postgresql://…; a file upgrades itself")
+        raise InvalidInput(
+            "url",
+            shown_place(url) if isinstance(url, str) else url,
+            "only a database has a schema to migrate: expected postgresql://…; a file upgrades itself",
+        )
     try:
         from hansard.storage.postgres.migrating import migrate  # an engine is imported on demand
     except ImportError as error:

@@ -8,6 +8,7 @@ from hansard.errors import InvalidInput
 from hansard.names import shown_place
 
 _PORT: Final = 4222
+_PORT_MAX: Final = 65_535
 _REPLICAS: Final = 3
 _KNOWN: Final = ("replica", "replicas")
 
@@ -46,7 +47,12 @@ def parse(url: str) -> Address:
 
 
 def _server(host: str) -> str:
-    return f"nats://{host if ':' in host.rpartition(']')[2] else f'{host}:{_PORT}'}"
+    _, is_given, port = host.rpartition("]")[2].partition(":")
+    if not is_given:
+        return f"nats://{host}:{_PORT}"
+    if not port.isdecimal() or not 0 < int(port) <= _PORT_MAX:
+        raise InvalidInput("port", port, f"expected a number from 1 to {_PORT_MAX} after the host")
+    return f"nats://{host}"
 
 
 def _credentials(user: str) -> Mapping[str, str]:
@@ -63,6 +69,8 @@ def _options(url: str, query: str) -> dict[str, str]:
         name, _, value = option.partition("=")
         if name not in _KNOWN:
             raise InvalidInput("place", shown_place(url), f"there is no option {name}; known are {', '.join(_KNOWN)}")
+        if not value or name in options:
+            raise InvalidInput(name, unquote(value), "expected one value")
         options[name] = unquote(value)  # and a + is a +, as in names of folders
     return options
 

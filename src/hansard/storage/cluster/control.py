@@ -1,15 +1,19 @@
 """A cluster from outside: its nodes, as one of them knows them, and the trimming of its log."""
 
 import os
+import shutil
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
-from hansard.errors import CapabilityMissing, InvalidInput
+from hansard.errors import CapabilityMissing, InvalidInput, OpenFailed
 from hansard.names import check_path
 from hansard.storage.cluster import messages
 from hansard.storage.cluster.course import course_of
+from hansard.storage.cluster.lock import Lock
 from hansard.storage.cluster.log import ReplicatedLog
 from hansard.storage.cluster.members import Member
 from hansard.storage.cluster.node import Node
@@ -17,11 +21,13 @@ from hansard.storage.port import Capability, Storage
 from hansard.storage.sqlite.storage import SqliteStorage
 from hansard.streams import check_bound
 
+_LOOK_S: Final = 0.02
+
 
 class ClusterStatus(NamedTuple):
     """How a cluster looks from one node. `leader`: the server that takes messages now; `first`, `last`: messages that the log
     keeps; `applied`, `digest`: of this node; `agreed`: up to where another node's word was compared, and was the same;
-    `stopped`: why this node goes no further, empty if it does."""
+    `stopped`: why this node goes no further, empty if it does; `asked`: see `compare`."""
 
     leader: str
     first: int
@@ -31,6 +37,7 @@ class ClusterStatus(NamedTuple):
     agreed: int
     stopped: str
     members: Sequence[Member]
+    asked: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -44,8 +51,8 @@ class Snapshot(NamedTuple):
 class ClusterControl:
     """A cluster from outside: `store.cluster`."""
 
-    def __init__(self, log: ReplicatedLog, node: Node, switch: Callable[[int], None]) -> None:
-        self._log, self._node, self._switch = log, node, switch
+    def __init__(self, log: ReplicatedLog, node: Node, send: Callable[..., None]) -> None:
+        self._log, self._node, self._send = log, node, send
 
     def status(self) -> ClusterStatus:
         """As this node knows it: nodes tell of themselves with each message that they send, and ten seconds after others."""
@@ -58,8 +65,23 @@ class ClusterControl:
             digest=applied.digest,
             agreed=self._node.members.agreed,
             stopped=str(self._node.stopped or ""),
-            members=self._node.members.all(),
+            members=[
+                member._replace(applied=applied.sequence, digest=applied.digest) if member.is_this else member
+                for member in self._node.members.all()
+            ],
         )
+
+    def compare(self, timeout_s: float = 5.0) -> ClusterStatus:
+        """Ask the others for their word, and wait until each has given it, or the time is over: a node is away, or has stopped,
+        whose `applied` is below the status's `asked`."""
+        self._send(asks=True)
+        asked, ends_s = self._node.replica.applied.sequence, time.monotonic() + timeout_s
+        while True:
+            status = self.status()._replace(asked=asked)
+            has_all = all(member.is_this or member.applied >= asked for member in status.members)
+            if status.stopped or has_all or time.monotonic() > ends_s:
+                return status
+            time.sleep(_LOOK_S)
 
     def upgrade(self) -> tuple[int, int]:
         """Let all nodes decide by the newest rules that this version knows. Returns the rules before and now: the same, if there
@@ -69,7 +91,7 @@ class ClusterControl:
         """
         before = self._node.replica.applied.rules
         if before < messages.RULES:
-            self._switch(messages.RULES)
+            self._send(rules=messages.RULES)
         return before, max(before, messages.RULES)
 
     def snapshot(self, target: str | os.PathLike[str]) -> Snapshot:
@@ -81,6 +103,16 @@ class ClusterControl:
         assert found is not None
         return Snapshot(head, found[0].sequence)
 
+    def forget(self, name: str) -> None:
+        """A node is no more: it keeps no message in the log, on any node's account. If it comes again, it is known again.
+
+        Raises InvalidInput for a name that is not known, or that of this node.
+        """
+        names = [member.name for member in self._node.members.all() if not member.is_this]
+        if name not in names:
+            raise InvalidInput("name", name, f"there is no other node of this name; known are: {', '.join(names) or 'none'}")
+        self._send(forgets=name)
+
     def trim(self, to: int, *, is_forced: bool = False) -> int:
         """Let the log forget the messages up to one, which is in a snapshot that is kept (`store.backup(...)` of this node, say).
 
@@ -88,12 +120,17 @@ class ClusterControl:
         with a snapshot. Returns the first message that is left. Raises InvalidInput.
         """
         check_bound("to", to)
-        behind = [member for member in self._node.members.all() if member.applied < to]
+        behind = [member for member in self._node.members.all() if member.applied < to and not member.is_this]
         if to > self._node.replica.applied.sequence:
             raise InvalidInput("to", to, f"expected at most {self._node.replica.applied.sequence}: this node has applied no more")
         if behind and not is_forced:
             names = ", ".join(f"{member.name} (at {member.applied}, heard of {_time(member.heard_us)})" for member in behind)
-            raise InvalidInput("to", to, f"still needed by {names}; force it if they may begin with a snapshot")
+            raise InvalidInput(
+                "to",
+                to,
+                f"still needed by {names}; use force (--force) if they may begin with a "
+                "snapshot, or forget those that are no more",
+            )
         self._log.trim(to)
         return self._log.info().first
 
@@ -113,6 +150,11 @@ class AsyncClusterControl:
         status: ClusterStatus = await self._in_thread(self._control.status)
         return status
 
+    async def compare(self, timeout_s: float = 5.0) -> ClusterStatus:
+        """See `ClusterControl.compare`."""
+        status: ClusterStatus = await self._in_thread(self._control.compare, timeout_s)
+        return status
+
     async def upgrade(self) -> tuple[int, int]:
         """See `ClusterControl.upgrade`."""
         rules: tuple[int, int] = await self._in_thread(self._control.upgrade)
@@ -123,10 +165,36 @@ class AsyncClusterControl:
         snapshot: Snapshot = await self._in_thread(self._control.snapshot, target)
         return snapshot
 
+    async def forget(self, name: str) -> None:
+        """See `ClusterControl.forget`."""
+        await self._in_thread(self._control.forget, name)
+
     async def trim(self, to: int, *, is_forced: bool = False) -> int:
         """See `ClusterControl.trim`."""
         first: int = await self._in_thread(lambda: self._control.trim(to, is_forced=is_forced))
         return first
+
+
+def restore(snapshot: str | os.PathLike[str], replica: str | os.PathLike[str]) -> Snapshot:
+    """Make a snapshot the replica of a node that is closed: a new one, or one in the place of what was there.
+
+    Copying over a file alone would leave SQLite's side files, which would then change the copy. Raises OpenFailed.
+    """
+    source, target = check_path("snapshot", snapshot), check_path("replica", replica)
+    with closing(SqliteStorage(source, read_only=True, must_exist=True)) as copy:
+        found, head = course_of(copy), copy.head()
+    if found is None:
+        raise OpenFailed(f"{source}: this is no snapshot of a node of a cluster")
+    lock = Lock(target)
+    try:
+        for file in (target, f"{target}-wal", f"{target}-shm"):
+            Path(file).unlink(missing_ok=True)
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise OpenFailed(f"{target}: {error.strerror}") from error
+    finally:
+        lock.release()
+    return Snapshot(head, found[0].sequence)
 
 
 def control_of(storage: Storage) -> ClusterControl:

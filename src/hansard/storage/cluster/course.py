@@ -64,6 +64,8 @@ class Course:
         """The digest goes on over what was decided, so replicas that decide otherwise differ from there on."""
         if self.counts(sequence, message):
             self._hear(sequence, message)
+        if message.forgets:
+            self._forget(message.forgets)
         if sequence % _PRUNED_EACH == 0:
             self._prune(sequence, message.proposed_us)
         digest = blake2b(f"{self.applied.digest} {sequence} ".encode() + outcome, digest_size=16).hexdigest()
@@ -90,6 +92,12 @@ class Course:
         number = message.number or (before.number if before is not None else 0)
         self._new[node] = Word(sequence, number, message.name, message.applied, message.digest, message.proposed_us)
         self._pruned.discard(node)
+
+    def _forget(self, name: str) -> None:
+        """Its last number stays, since a message of it may come twice."""
+        for node, word in {**self._before, **self._new}.items():
+            if word.name == name:
+                self._new[node] = msgspec.structs.replace(word, name="")
 
     def _prune(self, sequence: int, now_us: int) -> None:
         """Of a node that was started again its last start is enough, once messages of an earlier one cannot come any more."""

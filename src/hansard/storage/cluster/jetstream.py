@@ -19,7 +19,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoServersError
 from nats.errors import TimeoutError as NatsTimeoutError
 from nats.js import api
-from nats.js.errors import APIError, BadRequestError, NotFoundError
+from nats.js.errors import APIError, BadRequestError, NotFoundError, ServiceUnavailableError
 
 from hansard.errors import HansardError, OpenFailed, OutcomeUnknown, StorageFailed, StoreClosed, StoreNotFound, StoreUnusable
 from hansard.storage.cluster.address import Address
@@ -46,6 +46,7 @@ _UNSET: Final = (
 _REFUSALS: Final = {10023, 10028, 10047, 10054, 10060, 10077}
 """JetStream's codes of errors by which a message is certainly not stored: no room, too large, another stream."""
 
+_NO_CLUSTER: Final = 10074
 _HEADERS_BYTES: Final = 512
 _PENDING_BYTES: Final = 64 * 1024 * 1024
 _ResultT = TypeVar("_ResultT")
@@ -78,7 +79,8 @@ class JetStreamLog:
             self._run(self._prepare(self._client.jetstream(timeout=_OPEN_S), must_exist), 3 * _OPEN_S)
         except (NatsError, APIError, TimeoutError, OSError) as error:
             self.close()
-            raise OpenFailed(f"{self._shown}: {_words(error)}{self.trouble}") from error
+            reason = self._trouble if "do not let" in self._trouble else f"{_words(error)}{self.trouble}"
+            raise OpenFailed(f"{self._shown}: {reason}") from error
         except HansardError:
             self.close()
             raise
@@ -149,6 +151,8 @@ class JetStreamLog:
             kind = StorageFailed if error.err_code in _REFUSALS else OutcomeUnknown
             raise kind(f"{self._shown}: {_words(error)}") from error
         except (NatsError, TimeoutError, OSError) as error:
+            if f'publish to "{self._subject}"' in self._trouble:
+                raise StorageFailed(f"{self._shown}: this user may not write to the log: {self._trouble}") from error
             raise OutcomeUnknown(f"{self._shown}: {_words(error)}{self.trouble}") from error
 
     async def _publish(self, message: bytes, id: str, timeout_s: float) -> int:
@@ -308,10 +312,17 @@ def _wrong(config: Any, subject: str, replicas: int) -> Iterator[str]:
 
 
 def _words(error: BaseException) -> str:
+    """In words that say what to do, where the server's do not."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, APIError) and error.err_code == _NO_CLUSTER:
+        return "these servers are no cluster that could keep as many copies; add &replicas=1 to try it out on a single one"
+    if isinstance(error, ServiceUnavailableError) and not error.err_code:
+        return "JetStream is not switched on there, or not ready: jetstream { … } in the server's configuration"
+    if "authorization" in text.lower():
+        return f"the servers do not let this user in ({text.removeprefix('nats: ')})"
     if isinstance(error, NoServersError | TimeoutError):
         return "no server answers"
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
+    return text
 
 
 def _told(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

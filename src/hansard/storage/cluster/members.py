@@ -40,7 +40,9 @@ class Members:
     def __init__(self, words: Iterable[Word]) -> None:
         """`words`: what the replica has kept of them."""
         self._members = {
-            word.name: Member(word.name, word.applied, word.digest, word.heard_us, False, 0, 0) for word in sorted(words)
+            word.name: Member(word.name, word.applied, word.digest, word.heard_us, False, 0, 0)
+            for word in sorted(words)
+            if word.name
         }
         self._digests: OrderedDict[int, str] = OrderedDict()
         self._undecided_since_s = 0.0
@@ -69,7 +71,10 @@ class Members:
         self._members[message.name] = Member(
             message.name, message.applied, message.digest, message.proposed_us, is_this, agrees_to, differs_from
         )
-        self._decide()
+        self.decide()
+
+    def forget(self, name: str) -> None:
+        self._members.pop(name, None)
 
     def _first_difference(self, message: Message) -> int:
         """The first message that the trail shows to have been decided otherwise; the one at its end, if it shows none."""
@@ -79,22 +84,21 @@ class Members:
                 return sequence
         return message.applied
 
-    def _decide(self) -> None:
+    def decide(self) -> None:
+        """Raises StoreCorrupt once it is this node that is wrong, or when nobody says otherwise in time."""
         others = [member for member in self._members.values() if not member.is_this]
-        for one in others:
-            if not one.differs_from:
-                continue
-            witnesses = [other for other in others if other is not one and not other.differs_from]
-            if any(witness.agrees_to >= one.differs_from for witness in witnesses):
-                continue
-            self._undecided_since_s = self._undecided_since_s or time.monotonic()
-            if not witnesses or time.monotonic() - self._undecided_since_s > _UNDECIDED_S:
-                raise StoreCorrupt(
-                    f"this replica and that of {one.name} have decided message {one.differs_from} of the log differently, and no "
-                    "other node says the same as this one, which has stopped. Begin the wrong one anew; compare with a third"
-                )
+        right = [other for other in others if not other.differs_from]
+        undecided = [one for one in others if one.differs_from and not any(o.agrees_to >= one.differs_from for o in right)]
+        if not undecided:
+            self._undecided_since_s = 0.0
             return
-        self._undecided_since_s = 0.0
+        self._undecided_since_s = self._undecided_since_s or time.monotonic()
+        if len(undecided) > 1 or not right or time.monotonic() - self._undecided_since_s > _UNDECIDED_S:
+            one = undecided[0]
+            raise StoreCorrupt(
+                f"this replica and that of {one.name} have decided message {one.differs_from} of the log differently, and no "
+                "other node says the same as this one, which has stopped. Begin the wrong one anew; compare with a third"
+            )
 
     @property
     def agreed(self) -> int:

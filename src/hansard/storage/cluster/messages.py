@@ -107,18 +107,21 @@ class Message(msgspec.Struct, array_like=True):
 
     `applied`, `digest`: what the node has applied, for others to compare; `trail`: short digests of the messages before.
     `name`: for people. `rules`: by which ones all nodes are to decide from the next message on; 0: as before.
+    `forgets`: the name of a node that needs the log no more. `asks`: for a word of all others, at once.
     """
 
     node: bytes
     number: int
     proposed_us: int
-    appends: Sequence[AppendForm]
-    steps: Sequence[Step]
+    appends: Sequence[AppendForm] = ()
+    steps: Sequence[Step] = ()
     name: str = ""
     applied: int = 0
     digest: str = ""
     rules: int = 0
     trail: Sequence[bytes] = ()
+    forgets: str = ""
+    asks: bool = False
 
 
 class Arrived(NamedTuple):

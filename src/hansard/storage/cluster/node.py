@@ -1,5 +1,6 @@
 """A node: sends its messages through the log, applies all that come to its replica, and compares what others say with it."""
 
+import logging
 import os
 import socket
 import threading
@@ -30,6 +31,8 @@ from hansard.storage.cluster.members import Members
 from hansard.storage.cluster.messages import Arrived, Message, Step
 from hansard.storage.cluster.replica import Outcome, Replica
 
+_logger = logging.getLogger("hansard.cluster")
+
 _TRY_S: Final = 2.0
 _LOOK_S: Final = 0.1
 _TELL_S: Final = 10.0
@@ -53,7 +56,7 @@ class Node:
         self._id = uuid4().bytes
         self._name = f"{socket.gethostname()}:{os.path.realpath(path)}"
         self._pid = os.getpid()
-        self._number = 0
+        self._number = self._began_at = 0
         self._sent: dict[int, _Sent] = {}
         self._told, self._told_s, self._has_news = 0, time.monotonic(), False
         self._claiming: threading.Thread | None = None
@@ -86,7 +89,7 @@ class Node:
     def _begin(self, last: int) -> None:
         """Tell the others that this node is there, and from where on it needs the log; then apply all up to that message."""
         self._applier.start()
-        upto = self._claim() or last
+        self._began_at = upto = self._claim() or last
         self._log.follow(self.replica.applied.sequence, self._arrivals)
         while self.stopped is None and (applied := self.replica.applied.sequence) < upto:
             with self._changed:
@@ -140,6 +143,8 @@ class Node:
         steps: Sequence[Step] = (),
         *,
         rules: int = 0,
+        forgets: str = "",
+        asks: bool = False,
         proposed_us: int | None = None,
         deadline_s: float | None = None,
     ) -> Outcome:
@@ -149,7 +154,9 @@ class Node:
         """
         self._number += 1
         number, sent = self._number, _Sent()
-        message = self._message(number, texts, steps, rules, proposed_us)
+        message = self._message(number, appends=texts, steps=steps, rules=rules, forgets=forgets, asks=asks)
+        if proposed_us is not None:
+            message.proposed_us = proposed_us
         text = messages.written(message)
         if len(text) > MESSAGE_BYTES_MAX:
             what = "transaction" if steps else "append"
@@ -182,11 +189,14 @@ class Node:
                 sent.done.wait(max(0.0, deadline_s - time.monotonic()))
             if sent.done.wait(_LOOK_S):
                 return
-            if self._is_closing or time.monotonic() > deadline_s:
-                raise OutcomeUnknown(
-                    f"the cluster's log has not answered{why}; whether it was stored is not known. Append again with the same "
-                    "ids: what was stored is not stored twice"
-                )
+            if not self._is_closing and time.monotonic() <= deadline_s:
+                continue
+            if not own.message.appends and not own.message.steps:
+                raise StorageFailed(f"the cluster's log takes no messages now{why}")
+            raise OutcomeUnknown(
+                f"the cluster's log has not answered{why}; whether it was stored is not known. Append again with the same "
+                "ids: what was stored is not stored twice"
+            )
 
     def _take(self, own: Arrived, text: bytes) -> None:
         """Apply a message of ours as soon as it is stored, and what came before it."""
@@ -199,28 +209,19 @@ class Node:
         self._arrivals.put(own.sequence, text, own)
         self._apply_arrived()
 
-    def _message(
-        self,
-        number: int,
-        texts: Sequence[Any] = (),
-        steps: Sequence[Step] = (),
-        rules: int = 0,
-        proposed_us: int | None = None,
-    ) -> Message:
+    def _message(self, number: int, **what: Any) -> Message:
         applied = self.replica.applied
         trail = self.members.trail(self._told, applied.sequence)
         self._told, self._told_s, self._has_news = applied.sequence, time.monotonic(), False
         return Message(
             node=self._id,
             number=number,
-            proposed_us=self._clock_us() if proposed_us is None else proposed_us,
-            appends=texts,
-            steps=steps,
+            proposed_us=self._clock_us(),
             name=self._name,
             applied=applied.sequence,
             digest=applied.digest,
-            rules=rules,
             trail=trail,
+            **what,
         )
 
     # Applying
@@ -242,6 +243,7 @@ class Node:
                 return False
             try:
                 self._apply_group(group)
+                self.members.decide()
             except StoreBusy:  # a long transaction of ours: later
                 self._arrivals.put_back([waiting for waiting in group if waiting[0] > self.replica.applied.sequence])
             except HansardError as error:
@@ -284,11 +286,22 @@ class Node:
     def _compare(self, outcome: Outcome) -> None:
         self._has_news |= outcome.message.number > 0
         if outcome.message.applied < outcome.applied.sequence:
-            self.members.heard(outcome.message, is_this=outcome.message.node == self._id)
+            self.members.heard(outcome.message, is_this=self._is_own(outcome))
+        if outcome.message.forgets:
+            self.members.forget(outcome.message.forgets)
+        if outcome.message.asks and outcome.applied.sequence > self._began_at and not self._is_own(outcome):
+            self._begin_claim()
+
+    def _is_own(self, outcome: Outcome) -> bool:
+        """Also what this node has said before it was started again."""
+        message = outcome.message
+        is_earlier = message.name == self._name and outcome.applied.sequence <= self._began_at
+        return message.node == self._id or is_earlier
 
     def _stop(self, error: HansardError) -> None:
         """This node goes no further: who waits is told, and who comes."""
         self.stopped = error
+        _logger.error("this node of the cluster has stopped: %s", error)
         for sent in list(self._sent.values()):
             sent.error = error
             sent.done.set()

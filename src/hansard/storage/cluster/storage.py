@@ -2,12 +2,12 @@
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from hansard.appends import Append, Appended
-from hansard.errors import Conflict, HansardError, OutcomeUnknown, StoreBusy
+from hansard.errors import Conflict, HansardError, OutcomeUnknown, StoreBusy, StoreReadOnly
 from hansard.limits import BUSY_TIMEOUT_S
 from hansard.storage.around import Around
 from hansard.storage.clock import now_us
@@ -30,13 +30,22 @@ class ClusterStorage(Around):
 
     capabilities = frozenset({Capability.PROCESSES, Capability.CHECK, Capability.BACKUP, Capability.CLUSTER})
 
-    def __init__(self, log: ReplicatedLog, path: str, *, replicas: int, clock_us: Callable[[], int] = now_us) -> None:
+    def __init__(
+        self,
+        log: ReplicatedLog,
+        path: str,
+        *,
+        replicas: int,
+        read_only: bool = False,
+        clock_us: Callable[[], int] = now_us,
+    ) -> None:
+        self._is_read_only = read_only
         self._node = Node(log, path, clock_us)
         self._clock_us = clock_us
         super().__init__(self._node.replica.storage)
         self._inline: InlineHook | None = None
         self._commits = GroupCommit(self._write_group)
-        self._control = ClusterControl(log, self._node, self._switch)
+        self._control = ClusterControl(log, self._node, self._send)
         kept = f"a quorum of {replicas} servers" if replicas > 1 else "one server"
         self._durability = f"fsync by {kept} before acknowledged (they must run with sync_interval: always)"
 
@@ -56,11 +65,11 @@ class ClusterStorage(Around):
     # Appending
 
     def append(self, append: Append) -> Appended:
-        self._node.check_open()
+        self._check_writable()
         return self._commits.append(append)
 
     def submit(self, tickets: Sequence[Ticket]) -> None:
-        self._node.check_open()
+        self._check_writable()
         self._commits.submit(tickets)
 
     def _write_group(self, tickets: Sequence[Ticket]) -> None:
@@ -90,7 +99,7 @@ class ClusterStorage(Around):
     # Transactions
 
     def transact(self, work: Callable[[StorageTransaction], ResultT]) -> ResultT:
-        self._node.check_open()
+        self._check_writable()
         return self._commits.exclusively(lambda: self._transacted(work, None))
 
     def _transacted(self, work: Callable[[StorageTransaction], ResultT], deadline_s: float | None) -> ResultT:
@@ -117,12 +126,16 @@ class ClusterStorage(Around):
 
     def barrier(self) -> None:
         """A message through the log that does nothing: when it is applied here, so is all that was acknowledged before."""
-        self._node.check_open()
-        self._commits.exclusively(self._node.send)
+        self._send()
 
-    def _switch(self, rules: int) -> None:
+    def _send(self, **what: Any) -> None:
         self._node.check_open()
-        self._commits.exclusively(lambda: self._node.send(rules=rules))
+        self._commits.exclusively(lambda: self._node.send(**what))
+
+    def _check_writable(self) -> None:
+        self._node.check_open()
+        if self._is_read_only:
+            raise StoreReadOnly("this node of the cluster was opened read-only")
 
     def wait(self, after: int, timeout_s: float) -> int:
         """Raises what has stopped this node, if nothing will come any more."""
