@@ -41,7 +41,6 @@ from hansard.interchange.copying import copy_log
 from hansard.storage.cluster import messages
 from hansard.storage.cluster.address import parse
 from hansard.storage.cluster.arrivals import Arrivals
-from hansard.storage.cluster.control import restore
 from hansard.storage.cluster.jetstream import JetStreamLog
 from hansard.storage.opening import open_storage
 from nats_servers import Nats, new_log, single
@@ -832,13 +831,13 @@ def test_a_snapshot_takes_the_place_of_a_replica(tmp_path: Path) -> None:
         store.add("a-1", "happened")
         snapshot = store.cluster.snapshot(tmp_path / "snapshot.db")
         with pytest.raises(OpenFailed, match="another node has this replica"):
-            restore(tmp_path / "snapshot.db", tmp_path / "x.db")
+            hansard.restore_replica(tmp_path / "snapshot.db", tmp_path / "x.db")
         for _ in range(50):
             store.add("a-1", "more")
         for side in ("", "-wal"):
             shutil.copyfile(tmp_path / f"x.db{side}", tmp_path / f"killed.db{side}")
         digest = store._storage.applied.digest  # type: ignore[attr-defined]
-    assert restore(tmp_path / "snapshot.db", tmp_path / "killed.db") == snapshot
+    assert hansard.restore_replica(tmp_path / "snapshot.db", tmp_path / "killed.db") == snapshot
     assert not (tmp_path / "killed.db-wal").exists()
     with hansard.open(url.replace("x.db", "killed.db")) as again:
         assert (again.head(), again.check()) == (51, [])
@@ -846,7 +845,7 @@ def test_a_snapshot_takes_the_place_of_a_replica(tmp_path: Path) -> None:
     with hansard.open(tmp_path / "own.db") as own:
         own.add("a-1", "happened")
     with pytest.raises(OpenFailed, match="this is no snapshot of a node"):
-        restore(tmp_path / "own.db", tmp_path / "new.db")
+        hansard.restore_replica(tmp_path / "own.db", tmp_path / "new.db")
 
 
 def test_a_node_that_is_no_more_is_forgotten(tmp_path: Path) -> None:

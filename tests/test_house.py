@@ -25,7 +25,7 @@ FLOORS = [
     {"storage.memory", "storage.sqlite", "storage.postgres", "storage.remote"},
     {"storage.branch", "storage.cluster"},
     {"storage.opening"},
-    {"migrating"},
+    {"migrating", "restoring"},
     {"handlers", "subscriptions.tail", "async_appends"},
     {"subscriptions.drivers"},
     {"subscriptions.async_drivers"},

@@ -97,6 +97,7 @@ if TYPE_CHECKING:
     from hansard.query import AppendCondition as AppendCondition
     from hansard.query import Query as Query
     from hansard.query import QueryItem as QueryItem
+    from hansard.restoring import restore_replica as restore_replica
     from hansard.storage.port import Capability as Capability
     from hansard.store import Store as Store
     from hansard.store import open as open
@@ -189,6 +190,7 @@ _MODULE_OF = {
         "hansard.storage.port": ("Capability",),
         "hansard.store": ("Store", "open"),
         "hansard.migrating": ("migrate",),
+        "hansard.restoring": ("restore_replica",),
         "hansard.streams": ("ANY", "NO_STREAM", "STREAM_EXISTS", "ExpectedVersion", "StreamInfo"),
         "hansard.subscriptions.async_drivers": ("AsyncSubscription",),
         "hansard.subscriptions.drivers": ("Subscription",),

@@ -8,7 +8,7 @@ import click
 
 from hansard.cli.check import PROBLEMS_FOUND
 from hansard.cli.output import console, format_options, print_json, table, wants_json
-from hansard.storage.cluster.control import restore as restore_snapshot
+from hansard.restoring import restore_replica
 from hansard.store import Store, open
 
 node_argument = click.argument("place", metavar="NODE")
@@ -135,7 +135,7 @@ def snapshot(place: str, target: str, as_json: bool | None) -> None:
 @format_options
 def restore(snapshot: str, replica: str, as_json: bool | None) -> None:
     """Make SNAPSHOT the REPLICA of a new node, or of one that is closed, in the place of what it has."""
-    head, sequence = restore_snapshot(snapshot, replica)
+    head, sequence = restore_replica(snapshot, replica)
     text = f"{replica}: {head:,} events, at message {sequence:,} of the log"
     _say(as_json, text, replica=replica, events=head, sequence=sequence)
 

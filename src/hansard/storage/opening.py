@@ -111,6 +111,13 @@ def migrate_storage(url: str, *, plan: bool, writer: str | None, reader: str | N
     return migrate(url, plan=plan, writer=writer, reader=reader)
 
 
+def restore_snapshot(snapshot: str | os.PathLike[str], replica: str | os.PathLike[str]) -> tuple[int, int]:
+    """See hansard.restore_replica."""
+    from hansard.storage.cluster.control import restore  # an engine is imported on demand
+
+    return restore(snapshot, replica)
+
+
 def _path(place: str) -> str:
     """The path of a file, or ":memory:"."""
     scheme, is_url, rest = place.partition("://")
