@@ -47,7 +47,7 @@ class ClusterStorage(Around):
         self._commits = GroupCommit(self._write_group)
         self._control = ClusterControl(log, self._node, self._send)
         kept = f"a quorum of {replicas} servers" if replicas > 1 else "one server"
-        self._durability = f"fsync by {kept} before acknowledged (they must run with sync_interval: always)"
+        self._durability = f"fsync by {kept} before acknowledged (if run with sync_interval: always)"
 
     @property
     def durability(self) -> str:
