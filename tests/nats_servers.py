@@ -11,6 +11,7 @@ import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import hansard
@@ -99,6 +100,16 @@ def three() -> "Cluster":
 
 def new_log_on_three(replica: Path) -> str:
     return f"nats://{three().hosts()}/log-{uuid4().hex}?replica={replica}"
+
+
+def decide_otherwise(node: hansard.Store) -> int:
+    """The message that it has applied last, as if this node had decided that otherwise. Which one that was."""
+    inner: Any = node._storage._node  # type: ignore[attr-defined]
+    with inner._applying:
+        before = inner.replica.applied
+        inner.replica.applied = type(before)(before.sequence, "ab" * 16, before.log)
+        inner.members.applied(before.sequence, "ab" * 16)
+    return int(before.sequence)
 
 
 class Wire:

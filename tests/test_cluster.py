@@ -36,7 +36,7 @@ from hansard.storage.opening import open_storage
 from hansard.storage.port import Storage
 from hansard.testing import simulator
 from hansard.testing.schedules import Schedule
-from nats_servers import Cluster, new_log, new_log_on_three
+from nats_servers import Cluster, decide_otherwise, new_log, new_log_on_three
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_a_node_that_decides_otherwise_is_found_out(nodes: list[hansard.Store]) 
         node.add("a-1", "happened")
     for node in nodes:
         node.barrier()
-    wrong = _decides_otherwise(nodes[1])
+    wrong = decide_otherwise(nodes[1])
     ends = time.monotonic() + 20
     with pytest.raises(StoreCorrupt) as caught:
         while time.monotonic() < ends:
@@ -233,16 +233,6 @@ def test_a_node_that_decides_otherwise_is_found_out(nodes: list[hansard.Store]) 
     assert "have decided message" in nodes[1].cluster.status().stopped
 
 
-def _decides_otherwise(node: hansard.Store) -> int:
-    """The message that it has applied last, as if it had decided that otherwise. Which one that was."""
-    inner: Any = node._storage._node  # type: ignore[attr-defined]
-    with inner._applying:
-        before = inner.replica.applied
-        inner.replica.applied = type(before)(before.sequence, "ab" * 16, before.log)
-        inner.members.applied(before.sequence, "ab" * 16)
-    return int(before.sequence)
-
-
 def test_of_two_nodes_that_differ_both_stop(tmp_path: Path) -> None:
     """Nobody could say which one is right, and both would go on."""
     url = new_log(tmp_path / "x.db")
@@ -250,7 +240,7 @@ def test_of_two_nodes_that_differ_both_stop(tmp_path: Path) -> None:
         one.add("a-1", "happened")
         two.barrier()
         one.barrier()
-        wrong = _decides_otherwise(two)
+        wrong = decide_otherwise(two)
         ends = time.monotonic() + 20
         while not (one.cluster.status().stopped and two.cluster.status().stopped):
             assert time.monotonic() < ends, (one.cluster.status(), two.cluster.status())

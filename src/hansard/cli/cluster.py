@@ -9,7 +9,7 @@ import click
 from hansard.cli.check import PROBLEMS_FOUND
 from hansard.cli.output import console, format_options, print_json, table, wants_json
 from hansard.restoring import restore_replica
-from hansard.store import Store, open
+from hansard.store import open
 
 node_argument = click.argument("place", metavar="NODE")
 
@@ -21,17 +21,6 @@ def cluster() -> None:
     NODE is nats://HOST,HOST/LOG?replica=FILE: the command is a node for as long as it runs, so give it a replica of its own, or
     that of a node that is closed.
     """
-
-
-def _node(place: str) -> Store:
-    """Caught up with all that was acknowledged."""
-    store = open(place, must_exist=True)
-    try:
-        store.barrier()
-    except BaseException:
-        store.close()
-        raise
-    return store
 
 
 def _say(as_json: bool | None, text: str, **values: Any) -> None:
@@ -46,7 +35,7 @@ def _say(as_json: bool | None, text: str, **values: Any) -> None:
 @format_options
 def status(place: str, as_json: bool | None) -> None:
     """Show the log, this node, and the others as they answer; those that do not, by their last word."""
-    with _node(place) as store:
+    with open(place, must_exist=True) as store:
         found = store.cluster.compare()
     if wants_json(as_json):
         values = found._asdict()
@@ -91,7 +80,7 @@ def check_(place: str, as_json: bool | None) -> None:
 
     Exit code 9 if something differs, or if there are other nodes and none of them answers.
     """
-    with _node(place) as store:
+    with open(place, must_exist=True) as store:
         problems = store.check()
         found = store.cluster.compare()
     others = [member for member in found.members if not member.is_this]
@@ -123,7 +112,7 @@ def check_(place: str, as_json: bool | None) -> None:
 @format_options
 def snapshot(place: str, target: str, as_json: bool | None) -> None:
     """Copy this node's replica to TARGET: a new node can begin there, not at the log's beginning, see `restore`."""
-    with _node(place) as store:
+    with open(place, must_exist=True) as store:
         head, sequence = store.cluster.snapshot(target)
     text = f"{target}: {head:,} events; the log may be trimmed up to message {sequence:,} (hansard cluster trim)"
     _say(as_json, text, target=target, events=head, sequence=sequence)
@@ -148,7 +137,7 @@ def upgrade(place: str, as_json: bool | None) -> None:
 
     Upgrade the program on all nodes first: one that does not know the rules stops there, and says so.
     """
-    with _node(place) as store:
+    with open(place, must_exist=True) as store:
         before, now = store.cluster.upgrade()
     text = f"rules {now} since now, {before} before" if now > before else f"rules {now}: this version knows no newer ones"
     _say(as_json, text, before=before, now=now)
@@ -161,7 +150,7 @@ def upgrade(place: str, as_json: bool | None) -> None:
 @format_options
 def trim(place: str, to: int, force: bool, as_json: bool | None) -> None:
     """Let the log forget its oldest messages. Events are not touched: they are in every replica."""
-    with _node(place) as store:
+    with open(place, must_exist=True) as store:
         first = store.cluster.trim(to, is_forced=force)
     _say(as_json, f"the log begins at message {first:,}", first=first)
 
@@ -172,6 +161,6 @@ def trim(place: str, to: int, force: bool, as_json: bool | None) -> None:
 @format_options
 def forget(place: str, name: str, as_json: bool | None) -> None:
     """Let the log need no message for the node NAME (see `status`), which is no more."""
-    with _node(place) as store:
+    with open(place, must_exist=True) as store:
         store.cluster.forget(name)
     _say(as_json, f"{name}: forgotten; if it comes again, it is known again", forgotten=name)

@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from hansard.errors import InvalidInput, InvalidType, OpenFailed
-from hansard.names import REPLICA_DOCUMENT, shown_place
+from hansard.names import REPLICA_DOCUMENT, check_path, shown_place
 from hansard.storage.port import Storage
 
 DURABILITIES: Final = {"fsync": "FULL", "page-cache": "NORMAL"}
@@ -113,9 +113,9 @@ def migrate_storage(url: str, *, plan: bool, writer: str | None, reader: str | N
 
 def restore_snapshot(snapshot: str | os.PathLike[str], replica: str | os.PathLike[str]) -> tuple[int, int]:
     """See hansard.restore_replica."""
-    from hansard.storage.cluster.control import restore  # an engine is imported on demand
+    from hansard.storage.cluster.replica import restore  # an engine is imported on demand
 
-    return restore(snapshot, replica)
+    return restore(check_path("snapshot", snapshot), check_path("replica", replica))
 
 
 def _path(place: str) -> str:

@@ -1,24 +1,19 @@
 """A cluster from outside: its nodes, as one of them knows them, and the trimming of its log."""
 
 import os
-import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from hansard.errors import CapabilityMissing, InvalidInput, OpenFailed
+from hansard.errors import CapabilityMissing, InvalidInput
 from hansard.names import check_path
 from hansard.storage.cluster import messages
-from hansard.storage.cluster.course import course_of
-from hansard.storage.cluster.lock import Lock
 from hansard.storage.cluster.log import ReplicatedLog
 from hansard.storage.cluster.members import Member
 from hansard.storage.cluster.node import Node
+from hansard.storage.cluster.replica import Snapshot, snapshot_in
 from hansard.storage.port import Capability, Storage
-from hansard.storage.sqlite.storage import SqliteStorage
 from hansard.streams import check_bound
 
 _LOOK_S: Final = 0.02
@@ -38,14 +33,6 @@ class ClusterStatus(NamedTuple):
     stopped: str
     members: Sequence[Member]
     asked: int = 0
-
-
-class Snapshot(NamedTuple):
-    """`head`: the last position that it has; `sequence`: the last message that is applied to it. The log may be trimmed up to
-    there, since a node can begin with it."""
-
-    head: int
-    sequence: int
 
 
 class ClusterControl:
@@ -76,12 +63,12 @@ class ClusterControl:
         whose `applied` is below the status's `asked`."""
         self._send(asks=True)
         asked, ends_s = self._node.replica.applied.sequence, time.monotonic() + timeout_s
-        while True:
-            status = self.status()._replace(asked=asked)
-            has_all = all(member.is_this or member.applied >= asked for member in status.members)
-            if status.stopped or has_all or time.monotonic() > ends_s:
-                return status
+        while time.monotonic() < ends_s and self._node.stopped is None and self._is_silent(asked):
             time.sleep(_LOOK_S)
+        return self.status()._replace(asked=asked)
+
+    def _is_silent(self, asked: int) -> bool:
+        return any(member.applied < asked and not member.is_this for member in self._node.members.all())
 
     def upgrade(self) -> tuple[int, int]:
         """Let all nodes decide by the newest rules that this version knows. Returns the rules before and now: the same, if there
@@ -97,11 +84,8 @@ class ClusterControl:
     def snapshot(self, target: str | os.PathLike[str]) -> Snapshot:
         """Copy this node's replica to a new file, while it goes on. A new node whose replica is a copy of that begins there."""
         path = check_path("target", target)
-        head = self._node.replica.storage.backup(path)
-        with closing(SqliteStorage(path, read_only=True, must_exist=True)) as copy:
-            found = course_of(copy)
-        assert found is not None
-        return Snapshot(head, found[0].sequence)
+        self._node.replica.storage.backup(path)
+        return snapshot_in(path)
 
     def forget(self, name: str) -> None:
         """A node is no more: it keeps no message in the log, on any node's account. If it comes again, it is known again.
@@ -173,28 +157,6 @@ class AsyncClusterControl:
         """See `ClusterControl.trim`."""
         first: int = await self._in_thread(lambda: self._control.trim(to, is_forced=is_forced))
         return first
-
-
-def restore(snapshot: str | os.PathLike[str], replica: str | os.PathLike[str]) -> Snapshot:
-    """Make a snapshot the replica of a node that is closed: a new one, or one in the place of what was there.
-
-    Copying over a file alone would leave SQLite's side files, which would then change the copy. Raises OpenFailed.
-    """
-    source, target = check_path("snapshot", snapshot), check_path("replica", replica)
-    with closing(SqliteStorage(source, read_only=True, must_exist=True)) as copy:
-        found, head = course_of(copy), copy.head()
-    if found is None:
-        raise OpenFailed(f"{source}: this is no snapshot of a node of a cluster")
-    lock = Lock(target)
-    try:
-        for file in (target, f"{target}-wal", f"{target}-shm"):
-            Path(file).unlink(missing_ok=True)
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise OpenFailed(f"{target}: {error.strerror}") from error
-    finally:
-        lock.release()
-    return Snapshot(head, found[0].sequence)
 
 
 def control_of(storage: Storage) -> ClusterControl:

@@ -264,7 +264,9 @@ class JetStreamLog:
         self._is_closed = True
         with suppress(NatsError, TimeoutError, OSError):
             asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(_OPEN_S)
-        self._end_loop()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     async def _end(self) -> None:
         """Nothing of the driver's may be left when its loop ends."""
@@ -277,12 +279,6 @@ class JetStreamLog:
         for task in rest:
             task.cancel()
         await asyncio.gather(*rest, return_exceptions=True)
-
-    def _end_loop(self) -> None:
-        self._is_closed = True
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
 
     def _run(self, coroutine: Coroutine[Any, Any, _ResultT], timeout_s: float) -> _ResultT:
         if self._is_closed:

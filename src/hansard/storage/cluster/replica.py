@@ -3,8 +3,11 @@
 The file is a cache of the log. It holds the number of the last message that was applied to it, and a digest of all of them.
 """
 
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from itertools import groupby
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from hansard.appends import Append, Appended
@@ -29,6 +32,14 @@ class Outcome(NamedTuple):
     message: Message
     places: list[Appended | HansardError]
     has_happened: bool
+
+
+class Snapshot(NamedTuple):
+    """`head`: the last position that it has; `sequence`: the last message that is applied to it. The log may be trimmed up to
+    there, since a node can begin with it."""
+
+    head: int
+    sequence: int
 
 
 class _Again(Exception):
@@ -259,3 +270,26 @@ class _Recording(AroundTransaction):
     @property
     def connection(self) -> Any:
         raise CapabilityMissing(Capability.CONNECTION, "a cluster")
+
+
+def snapshot_in(path: str) -> Snapshot:
+    """Raises OpenFailed if the file is none."""
+    with closing(SqliteStorage(path, read_only=True, must_exist=True)) as copy:
+        if (found := course_of(copy)) is None:
+            raise OpenFailed(f"{path}: this is no snapshot of a node of a cluster")
+        return Snapshot(copy.head(), found[0].sequence)
+
+
+def restore(snapshot: str, replica: str) -> Snapshot:
+    """See hansard.restore_replica."""
+    found = snapshot_in(snapshot)
+    lock = Lock(replica)
+    try:
+        for file in (replica, f"{replica}-wal", f"{replica}-shm"):
+            Path(file).unlink(missing_ok=True)
+        shutil.copyfile(snapshot, replica)
+    except OSError as error:
+        raise OpenFailed(f"{replica}: {error.strerror}") from error
+    finally:
+        lock.release()
+    return found

@@ -139,9 +139,9 @@ class ClusterStorage(Around):
 
     def wait(self, after: int, timeout_s: float) -> int:
         """Raises what has stopped this node, if nothing will come any more."""
-        for allowed_s in (0.0, timeout_s):
-            if (head := self._storage.wait(after, allowed_s)) <= after and self._node.stopped is not None:
-                self._node.check_open()
+        head = self._storage.wait(after, timeout_s if self._node.stopped is None else 0.0)
+        if head <= after and self._node.stopped is not None:
+            self._node.check_open()
         return head
 
     def close(self) -> None:
