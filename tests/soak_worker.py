@@ -1,5 +1,9 @@
-"""One process of the soak: it runs processors and a projection until it is killed. Its at-least-once effects go to a file."""
+"""One process of the soak: it runs processors and a projection until it is killed.
 
+Its at-least-once effects go to a file, and the word "lost" where it has lost a partition of that processor.
+"""
+
+import logging
 import os
 import re
 import sys
@@ -37,8 +41,21 @@ def definitions(out: int, place: str) -> list[Any]:
     ]
 
 
+class NoteLost(logging.Handler):
+    """A process that is starved for longer than its lease is taken for dead, and begins again from the checkpoint."""
+
+    def __init__(self, out: int) -> None:
+        super().__init__()
+        self._out = out
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.args and record.args[0] == "at-least":
+            os.write(self._out, b"lost\n")
+
+
 if __name__ == "__main__":
     descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    logging.getLogger("hansard.processors").addHandler(NoteLost(descriptor))
     out = Path(sys.argv[2])
     own = re.sub(r"\?replica=[^&]*", f"?replica={out.with_name('node-' + out.name)}", sys.argv[1])
     with hansard.open(own) as store, store.run(*definitions(descriptor, sys.argv[1]), lease_s=1.0):

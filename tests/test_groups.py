@@ -189,10 +189,10 @@ def test_a_consumer_with_an_event_out_keeps_its_partition_until_it_is_acked(stor
     """A newcomer would get an event that another one is just working at."""
     for number in range(40):
         store.add(f"s-{number}", "happened")
-    with store.join("g", partitions=4, lease_s=0.3) as first:
+    with store.join("g", partitions=4, lease_s=3) as first:
         out = [first.take(1) for _ in range(40)]
-        with store.join("g", partitions=4, lease_s=0.3) as second:
-            end = time.monotonic() + 0.5
+        with store.join("g", partitions=4, lease_s=3) as second:
+            end = time.monotonic() + 2.5  # first hears of second within a third of the lease
             while time.monotonic() < end:
                 assert second.take(0.05) is None
                 assert first.take(0.0) is None
@@ -212,7 +212,7 @@ def test_a_consumer_with_an_event_out_keeps_its_partition_until_it_is_acked(stor
             assert mine
 
 
-def test_a_consumer_that_was_silent_for_too_long_is_fenced_off(tmp_path: Path) -> None:
+def test_a_consumer_that_was_silent_for_too_long_is_fenced_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A consumer that comes back from a long pause would ack events that another one is working at."""
     with hansard.open(tmp_path / "log.db") as store, hansard.open(tmp_path / "log.db") as other:
         store.append("a-1", events(3))
@@ -226,6 +226,7 @@ def test_a_consumer_that_was_silent_for_too_long_is_fenced_off(tmp_path: Path) -
             with pytest.raises(LeaseLost):
                 first.ack(event)
                 first.flush()
+            assert "g: partition 0 was taken over" in caplog.text
             second.ack(again)
             assert taken(second, 1) == 2
         first.close()
@@ -236,7 +237,7 @@ def test_a_consumer_that_was_silent_for_too_long_is_fenced_off(tmp_path: Path) -
 CONSUME = """
 import hansard, sys
 from pathlib import Path
-with hansard.open(sys.argv[1]) as store, store.join("g", partitions=4, lease_s=1) as consumer, open(sys.argv[2], "a") as out:
+with hansard.open(sys.argv[1]) as store, store.join("g", partitions=4) as consumer, open(sys.argv[2], "a") as out:
     for event in consumer:
         out.write(f"{event.position} {event.stream} {event.version}\\n")
         out.flush()

@@ -1,5 +1,6 @@
 """A member's shares of one reader: which partitions it owns, how far they are, and the fence around their checkpoints."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 from hansard.errors import DefinitionChanged, LeaseLost
@@ -19,6 +20,8 @@ from hansard.processors.sharing import changes, partition_of
 from hansard.storage.port import Storage, StorageTransaction
 
 _RATE_WEIGHT = 0.3
+
+_logger = logging.getLogger("hansard.processors")
 
 
 class Share:
@@ -112,6 +115,7 @@ class Shares:
         owners = {number: self._owner(number, document) for number, document in documents.items()}
         lost = [number for number in self.owned if owners.get(number) != self._membership.id]
         if lost:
+            self._warn(lost)
             self.owned = {number: share for number, share in self.owned.items() if number not in lost}
         if not any(changes(owners, members, self._membership.id)):
             return bool(lost)
@@ -169,6 +173,16 @@ class Shares:
     def _is_ours(self, share: Share, document: PartitionDocument) -> bool:
         return document.owner == self._membership.id and document.epoch == share.epoch
 
+    def _warn(self, lost: Sequence[int]) -> None:
+        """Events may be handled twice now; whoever wonders why finds it in the log of the program."""
+        _logger.warning(
+            "%s: %s taken over by another member, as this one was silent for longer than its lease of %g s; "
+            "what was done since the last checkpoint is done again",
+            self._reader.name,
+            f"partition {lost[0]} was" if len(lost) == 1 else f"partitions {', '.join(map(str, lost))} were",
+            self._membership.lease_s,
+        )
+
     # Checkpoints
 
     def fenced(self, transaction: StorageTransaction) -> dict[int, PartitionDocument]:
@@ -178,6 +192,7 @@ class Shares:
         self.were_moved = False
         for number, share in self.owned.items():
             if number not in documents or not self._is_ours(share, documents[number]):
+                self._warn([number])
                 raise LeaseLost(
                     f"{self._reader.name!r}: partition {number} was taken over; its new owner goes on from the checkpoint"
                 )
