@@ -887,7 +887,7 @@ async def test_a_fold_that_raises_stop_iteration_hangs_nobody(tmp_path: Path) ->
     one = Decider("d", initial=0, decide=lambda c, s: [Event("e")], evolve=lambda s, e: next(iter([])))
     async with hansard.aio.open(tmp_path / "log.db") as store:
         await store.add("s-1", "e")
-        with pytest.raises(RuntimeError, match="d: a function that folds raised StopIteration"):
+        with pytest.raises(RuntimeError, match="d: one of its functions raised StopIteration"):
             async with asyncio.timeout(5):
                 await store.execute(one, "s-1", 1)
 
@@ -908,3 +908,157 @@ def test_functions_that_wait_are_refused() -> None:
     """The state would be a coroutine."""
     with pytest.raises(InvalidInput, match=r"evolve: .*expected a plain function: it must be pure"):
         Decider("d", initial=0, decide=lambda c, s: [], evolve=_wait)
+
+
+def _evolve_deposits(state: int, event: Any) -> int:
+    if isinstance(event, Deposited):
+        return state + int(event.amount)
+    if isinstance(event, hansard.RecordedEvent) and event.type == "plain":
+        return state + event.position
+    raise TypeError(f"unknown {event}")
+
+
+@pytest.mark.parametrize("bad", [Withdrawn("1", Decimal(1)), Event("other")], ids=["typed", "plain"])
+@pytest.mark.parametrize("command_id", [None, UUID(int=7)])
+def test_what_cannot_be_folded_is_not_stored(bad: Any, command_id: UUID | None) -> None:
+    """The caller is told of an error, and the stream can never be loaded again."""
+    one = Decider("d", initial=0, decide=lambda command, state: [Event("plain"), bad], evolve=_evolve_deposits)
+    with hansard.open(":memory:", types=[Deposited, Withdrawn]) as store:
+        store.add("elsewhere", "plain")
+        for _ in range(2):
+            with pytest.raises(TypeError, match="unknown"):
+                store.execute(one, "s-1", 1, command_id=command_id)
+        assert store.head() == 1
+        good = Decider("d", initial=0, decide=lambda command, state: [Event("plain"), Event("plain")], evolve=_evolve_deposits)
+        assert store.execute(good, "s-1", 1).state == 2 + 3, "folded where they stand"
+
+
+def test_folding_ahead_does_not_count_twice(memory: hansard.Store) -> None:
+    """A state that is changed in place would have each event in it twice."""
+
+    def collect(state: list[str], event: Any) -> list[str]:
+        state.append(event.data)
+        return state
+
+    one = Decider("d", initial=list, decide=lambda command, state: [Event("said", command)], evolve=collect)
+    for number in range(3):
+        memory.execute(one, "s-1", str(number))
+    assert memory.execute(one, "s-1", "3").state == ["0", "1", "2", "3"] == memory.load(one, "s-1").state
+    locked = Decider("l", initial=lambda: [threading.Lock()], decide=lambda c, s: [Event("said", c)], evolve=collect)  # type: ignore[arg-type,return-value]
+    assert memory.execute(locked, "s-2", "x").state[1:] == ["x"], "a state that has no copy is folded once"
+
+
+class Waiting(Aggregate):
+    name = "waiting"
+
+    async def wait(self) -> None:
+        self.record(Event("waited"))
+
+    def one_by_one(self) -> Iterator[None]:
+        self.record(Event("waited"))
+        yield
+
+
+@pytest.mark.parametrize("method", ["wait", "one_by_one"])
+def test_a_command_that_has_not_run_is_refused(memory: hansard.Store, method: str) -> None:
+    """It would be told as done, and nothing is stored."""
+    with pytest.raises(InvalidInput, match="it has not run"):
+        memory.execute(Waiting, "s-1", lambda waiting: getattr(waiting, method)())
+    assert memory.head() == 0
+
+
+_FOLDS = {
+    "a constant": """
+RATE = {0}
+def evolve(state, event): return state + RATE * event.data
+""",
+    "a table": """
+def _paid(state, event): return state + {0} * event.data
+TABLE = {{"paid": _paid}}
+def evolve(state, event): return TABLE[event.type](state, event)
+""",
+    "singledispatch": """
+import functools
+@functools.singledispatch
+def _fold(data, state): raise TypeError
+@_fold.register
+def _(data: int, state): return state + {0} * data
+def evolve(state, event): return _fold(event.data, state)
+""",
+    "a method of another class": """
+class Rules:
+    def apply(self, state, event): return state + {0} * event.data
+def evolve(state, event): return Rules().apply(state, event)
+""",
+    "a bound method": """
+class Rules:
+    def evolve(self, state, event): return self._apply(state, event)
+    def _apply(self, state, event): return state + {0} * event.data
+evolve = Rules().evolve
+""",
+    "a constant of a class": """
+class Rules:
+    rate = {0}
+    @classmethod
+    def evolve(cls, state, event): return state + cls.rate * event.data
+evolve = Rules.evolve
+""",
+    "a cached function": """
+import functools
+@functools.cache
+def _rate(): return {0}
+def evolve(state, event): return state + _rate() * event.data
+""",
+    "an inner function": """
+RATE = {0}
+def evolve(state, event): return (lambda n: state + n * RATE)(event.data)
+""",
+}
+
+
+@pytest.mark.parametrize("case", _FOLDS)
+def test_a_snapshot_of_what_its_module_did_before_is_dropped(memory: hansard.Store, case: str) -> None:
+    """The same name, another meaning: the decision would rest on a state that the log does not give."""
+
+    def decider(rate: int) -> Decider[Any, Any, Any]:
+        module: dict[str, Any] = {"__name__": "rates"}
+        exec(_FOLDS[case].format(rate), module)
+        return Decider(
+            "rates", initial=0, decide=lambda c, s: [Event("paid", c)], evolve=module["evolve"], snapshots=Snapshots(every=2)
+        )
+
+    for _ in range(4):
+        memory.execute(decider(1), "s-1", 10)
+    memory._execution.snapshots.wait()
+    assert list(documents(memory, decider(1))) == ["s-1"]
+    assert decider(1).fingerprint == decider(1).fingerprint != decider(2).fingerprint
+    assert memory.load(decider(2), "s-1").state == 80
+
+
+def test_a_snapshot_of_what_the_states_class_did_before_is_dropped(memory: hansard.Store) -> None:
+    """A state that folds itself would be taken for what the former class has made of the log."""
+
+    def decider(rate: int) -> Decider[Any, Any, Any]:
+        module: dict[str, Any] = {"__name__": "rates", "dataclass": dataclass}
+        exec(
+            f"""
+@dataclass
+class State:
+    total: int = 0
+    def apply(self, event): return State(self.total + {rate} * event.data)
+""",
+            module,
+        )
+        return Decider(
+            "rates",
+            initial=module["State"],
+            decide=lambda c, s: [Event("paid", c)],
+            evolve=lambda s, e: s.apply(e),
+            snapshots=Snapshots(every=2),
+        )
+
+    for _ in range(4):
+        memory.execute(decider(1), "s-1", 10)
+    memory._execution.snapshots.wait()
+    assert memory.load(decider(1), "s-1").state.total == 40
+    assert memory.load(decider(2), "s-1").state.total == 80

@@ -17,9 +17,10 @@ from referencing import Registry
 import hansard
 from hansard import Event, EventTypes, InvalidInput
 from hansard.schema.comparing import changes
-from hansard.schema.differences import Kind
+from hansard.schema.differences import Kind, differences
 from hansard.schema.sampling import sampled
 from hansard.schema.shapes import asyncapi_of, json_schema_of, lock_of, read_lock, text_of
+from hansard.wire.recorded import form_of
 
 OK, UPCAST, BREAKING = Kind.COMPATIBLE, Kind.NEEDS_UPCASTER, Kind.BREAKING
 
@@ -227,9 +228,77 @@ def test_exports_are_valid_documents() -> None:
     registry: Any = Registry()
     assert Draft202012Validator(schema, registry=registry).is_valid({"a": {"city": "Rome"}, "n": 1})
     assert not Draft202012Validator(schema, registry=registry).is_valid({"a": {"city": 3}, "n": 1})
-    document = asyncapi_of(types, title="Shop")
-    assert document["channels"]["log"]["messages"]["sent/on"] == {"$ref": "#/components/messages/sent~1on"}
-    assert document["components"]["messages"]["sent/on"]["x-personal"] == ["x"]
+    document = asyncapi_of(types, title="Shop", version="3")
+    assert document["info"] == {"title": "Shop", "version": "3"}
+    assert document["channels"]["log"]["messages"]["sent_on"] == {"$ref": "#/components/messages/sent_on"}
+    message = document["components"]["messages"]["sent_on"]
+    assert (message["name"], message["x-personal"]) == ("sent/on", ["x"])
+    with hansard.open(":memory:", types=types) as store:
+        store.add("s-1", "sent/on", {"x": "y"})
+        store.add("s-1", "placed", {"a": {"city": "Rome"}, "n": 1})
+        sent, placed = (json.loads(form_of(event)) for event in store.read())
+    payload = Draft202012Validator(message["payload"])
+    assert payload.is_valid(sent)
+    assert not payload.is_valid(placed)
+    assert not payload.is_valid({**sent, "data": {"x": 3}})
+    payload = Draft202012Validator(document["components"]["messages"]["placed"]["payload"], registry=registry)
+    assert payload.is_valid(placed)
+    assert not payload.is_valid({**placed, "data": {"a": {"city": 3}, "n": 1}})
+
+
+def test_keys_of_components_are_told_apart() -> None:
+    """One message would take the place of another."""
+    types = EventTypes(*(event_class(("a", int), name=name) for name in ("a b", "a/b", "a_b", "ä")))
+    document = asyncapi_of(types, title="Shop", version="1")
+    assert sorted(document["components"]["messages"]) == ["_", "a_b", "a_b-2", "a_b-3"]
+    assert {message["name"] for message in document["components"]["messages"].values()} == {"a b", "a/b", "a_b", "ä"}
+
+
+@pytest.mark.parametrize("field", ["title", "description", "default", "examples", "$defs", "properties", "items", "enum"])
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_field_may_have_the_name_of_a_word_of_json_schema(field: str, depth: int) -> None:
+    """The gate would let a breaking change through, because of the field's name."""
+
+    def schema(of: dict[str, Any]) -> dict[str, Any]:
+        one = {"type": "object", "title": "E", "properties": {"a": {"type": "integer"}, **of}, "required": ["a"]}
+        return {"type": "object", "properties": {"inner": {"type": "array", "items": one}}} if depth else one
+
+    text, number = {field: {"type": "string", "title": "T"}}, {field: {"type": "integer", "title": "N"}}
+    place = f"inner[].{field}" if depth else field
+    assert list(differences(schema(text), schema(number))) == [(UPCAST, f"{place} was string, is integer")]
+    assert [kind for kind, _ in differences(schema(text), schema({}))] == [OK]
+    assert list(differences(schema(text), schema({field: {"type": "string", "title": "U"}}))) == []
+
+
+def test_where_chains_lead_is_watched() -> None:
+    """A slip in a name makes stored events plain data, and handlers of the class never see them again."""
+
+    def types(to: str | None, version: int = 1) -> EventTypes:
+        found = EventTypes(event_class(("a", int), name="e", version=version))
+        if to is None:
+            found.drop("ren")
+        else:
+            found.rename("ren", to)
+        return found
+
+    old = types("e")
+    assert kinds(old, types("e")) == []
+    slip = kinds(old, types("typo"))
+    assert slip[0] == (BREAKING, "from version 1 its chain ends at typo 1, which no class has: its events are plain data")
+    assert kinds(old, types(None)) == [(OK, "the upcaster from version 1 led to e 1, leads to nothing (dropped)")]
+    newer = types("e", 2)
+    newer.upcast("e", 1)(lambda data: data)
+    assert (UPCAST, "the upcaster from version 1 led to e 1, leads to e 2") in kinds(old, newer), "its data is still of version 1"
+    with hansard.open(":memory:") as store:
+        store.add("s-1", "ren", {"a": 1})
+        events = list(store.read())
+    assert [sampled(events, one).volumes[0].is_known for one in (types("e"), types("typo"), types(None))] == [True, False, True]
+
+
+def test_fields_that_are_not_personal_any_more_are_told() -> None:
+    """Nobody would look at it in a review."""
+    before, now = (EventTypes(event_class(("a", int), personal=personal)) for personal in (["a"], []))
+    assert kinds(before, now) == [(OK, "a is not marked as personal any more")]
 
 
 APP = """

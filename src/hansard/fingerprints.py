@@ -1,44 +1,109 @@
 """What functions do, as far as code says it: so that what an old one has made is not taken for what a new one makes."""
 
 import functools
-from collections.abc import Iterator
-from types import CodeType
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from fractions import Fraction
+from types import CodeType, FunctionType, MethodType
 from typing import Any
+from uuid import UUID
 from zlib import crc32
 
-_DEPTH_MAX = 5
+_DEPTH_MAX = 8
+_PLAIN = (int, float, complex, str, bytes, Decimal, Fraction, date, time, timedelta, UUID, Enum, range, re.Pattern, type(None))
+_HOLDERS = (Mapping, list, tuple, set, frozenset)
 
 
-def fingerprint_of(*functions: Any) -> int:
-    """A number that changes when the code of one of them does, its defaults, what it closes over, or a function of the same
-    module that it calls. What is further away is not seen."""
-    return crc32(repr([list(_facts(function, set(), 0)) for function in functions]).encode())
+def fingerprint_of(*values: Any) -> int:
+    """A number that changes when the code of one of these functions or classes does, its defaults, or what it closes over; or
+    what it names of its own module: functions, classes, constants, tables of handlers. What is further away is not seen."""
+    return crc32(repr([list(_facts(value, set(), 0)) for value in values]).encode())
 
 
 def _facts(value: Any, seen: set[int], depth: int) -> Iterator[str]:
+    if id(value) in seen or depth > _DEPTH_MAX:
+        return
     if isinstance(value, functools.partial):
         yield from _facts(value.func, seen, depth)
-        yield repr((value.args, sorted(value.keywords.items())))
+        yield from _facts((value.args, value.keywords), seen, depth)
+    elif isinstance(value, MethodType):
+        owner = value.__self__
+        yield from _facts((value.__func__, owner if isinstance(owner, type) else type(owner)), seen, depth)
+    elif isinstance(value, FunctionType):
+        seen.add(id(value))
+        yield from _of_function(value, seen, depth)
+    elif isinstance(value, type):
+        seen.add(id(value))
+        yield from _of_class(value, seen, depth)
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=_text):
+            yield _text(key)
+            yield from _facts(value[key], seen, depth + 1)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _facts(item, seen, depth + 1)
+    else:
+        yield from _of_object(value, seen, depth)
+
+
+def _of_object(value: Any, seen: set[int], depth: int) -> Iterator[str]:
+    if (wrapped := getattr(value, "__wrapped__", None)) is not None:  # functools.cache
+        yield from _facts(wrapped, seen, depth + 1)
         return
-    function = getattr(value, "__func__", value)
-    code = getattr(function, "__code__", None)
-    if not isinstance(code, CodeType):
-        yield _text(value)
+    yield _text(value)
+    if not isinstance(value, _PLAIN):
+        yield from _facts(type(value), seen, depth + 1)
+
+
+def _of_function(function: FunctionType, seen: set[int], depth: int) -> Iterator[str]:
+    if hasattr(function, "registry") and hasattr(function, "dispatch"):  # functools.singledispatch
+        yield from _facts(function.registry, seen, depth + 1)
         return
-    if id(code) in seen or depth > _DEPTH_MAX:
-        return
-    seen.add(id(code))
-    yield from _of_code(code)
-    yield repr((function.__defaults__, function.__kwdefaults__))
+    yield from _of_code(function.__code__)
+    yield from _facts((function.__defaults__, function.__kwdefaults__), seen, depth + 1)
     for cell in function.__closure__ or ():
         try:
-            yield from _facts(cell.cell_contents, seen, depth + 1)
+            content = cell.cell_contents
         except ValueError:  # it is empty yet
             continue
-    for name in code.co_names:
-        called = function.__globals__.get(name)
-        if getattr(called, "__module__", None) == function.__module__ and hasattr(called, "__code__"):
-            yield from _facts(called, seen, depth + 1)
+        yield from _facts(content, seen, depth + 1)
+    for name in _names_in(function.__code__):
+        if name in function.__globals__ and _is_near(named := function.__globals__[name], function.__module__):
+            yield from _facts(named, seen, depth + 1)
+
+
+def _is_near(value: Any, module: str) -> bool:
+    """Whether a value that a function names is a part of what the function does."""
+    return isinstance(value, _PLAIN + _HOLDERS) or getattr(value, "__module__", None) == module
+
+
+def _of_class(kind: type, seen: set[int], depth: int) -> Iterator[str]:
+    """Its own functions and constants, and those of its bases in the same module."""
+    yield kind.__qualname__
+    for name, value in sorted(vars(kind).items()):
+        if isinstance(value, property):
+            value = value.fget
+        elif isinstance(value, staticmethod | classmethod):
+            value = value.__func__
+        if isinstance(value, FunctionType) and value.__module__ == kind.__module__:
+            yield name
+            yield from _facts(value, seen, depth + 1)
+        elif isinstance(value, _PLAIN) and name[:2] != "__":
+            yield f"{name} {_text(value)}"
+    for base in kind.__bases__:
+        if base.__module__ == kind.__module__:
+            yield from _facts(base, seen, depth + 1)
+
+
+def _names_in(code: CodeType) -> Iterator[str]:
+    """Also those that functions within it use."""
+    yield from code.co_names
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield from _names_in(one)
 
 
 def _of_code(code: CodeType) -> Iterator[str]:
@@ -55,5 +120,7 @@ def _text(value: Any) -> str:
     """The same in every process: sets have an order of their own there, objects an address."""
     if isinstance(value, frozenset | set):
         return repr(sorted(map(_text, value)))
+    if isinstance(value, type):
+        return value.__qualname__
     text = repr(value)
     return type(value).__qualname__ if " at 0x" in text else text

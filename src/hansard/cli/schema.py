@@ -97,7 +97,9 @@ def _show(found: list[Change], samples: Sampled | None, as_json: bool) -> None:
 @app_option(is_required=True)
 @click.option("--format", "kind", type=click.Choice(["json-schema", "asyncapi"]), default="json-schema", show_default=True)
 @click.option("--title", default="Events", show_default=True, help="Of an AsyncAPI document.")
-def export(app: str, kind: str, title: str) -> None:
+@click.option("--version", default="1", show_default=True, help="Of an AsyncAPI document: of your events, not of Hansard.")
+def export(app: str, kind: str, title: str, version: str) -> None:
     """Print the shapes as JSON Schema or as an AsyncAPI 3.0 document."""
     types = types_of(app)
-    click.echo(text_of(json_schema_of(types) if kind == "json-schema" else asyncapi_of(types, title=title)), nl=False)
+    document = json_schema_of(types) if kind == "json-schema" else asyncapi_of(types, title=title, version=version)
+    click.echo(text_of(document), nl=False)

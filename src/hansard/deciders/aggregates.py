@@ -95,8 +95,16 @@ def _decide(command: Callable[[Any], Any], aggregate: Aggregate) -> list[Any]:
     if not callable(command):
         raise InvalidType("command", command, "expected a function of the aggregate")
     working = copy.deepcopy(aggregate)
-    command(working)
+    _check_done("command", command(working))
     return working.recorded
+
+
+def _check_done(field: str, result: object) -> None:
+    """What a command returns is nobody's; but a coroutine or a generator has not begun yet."""
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        if inspect.iscoroutine(result) or inspect.isgenerator(result):
+            result.close()
+        raise InvalidType(field, result, "it has not run: commands of an aggregate are plain functions, with nothing to wait for")
 
 
 def _evolve(aggregate: Aggregate, event: Event | RecordedEvent | Any) -> Aggregate:

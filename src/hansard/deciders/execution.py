@@ -4,6 +4,7 @@ Two drivers do it, in the caller's thread or in an event loop. What is yielded: 
 seconds to wait. What is sent back is the result, or thrown in is the error.
 """
 
+import copy
 import random
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -21,6 +22,7 @@ from hansard.events import Event, RecordedEvent, check_event_id, unfolded
 from hansard.limits import PAGE_EVENTS_MAX
 from hansard.names import definition_on
 from hansard.query import AppendCondition, Query
+from hansard.storage.clock import now_us
 from hansard.storage.port import Storage
 from hansard.storage.typed import recorded_as_seen
 from hansard.streams import check_stream
@@ -79,11 +81,12 @@ class Execution:
                 read = yield lambda: self._read(one, where)
                 return Executed(list(unfolded(stored)), read.state, _place_of(stored), attempt, is_repeat=True)
             read = yield lambda: self._read(one, where)
-            decided = one.decided(command, read.state)
+            decided = _guarded(one.name, one.decided, command, read.state)
             if not decided:
                 return Executed([], read.state, None, attempt)
             events = [self._event_of(value, number, ids, metadata) for number, value in enumerate(decided)]
             append = _conditioned(where, read, stream, events)
+            state = self._folded_ahead(one, read, append)
             try:
                 appended: Appended = yield append
             except (WrongExpectedVersion, AppendConditionFailed, DuplicateEventId) as error:
@@ -97,18 +100,32 @@ class Execution:
                 read = yield lambda: self._read(one, where)
                 return Executed(list(unfolded(stored)), read.state, appended, attempt, is_repeat=True)
             recorded = recorded_as_seen(append, appended, self._types)
-            state = one.folded(read.state, recorded)
+            if not all(event.is_typed for event in recorded):
+                state = _guarded(one.name, one.folded, read.state, recorded)
             self._keep(one, where, read, state, append, appended)
             return Executed(recorded, state, appended, attempt)
         raise AssertionError("unreachable")
 
+    def _folded_ahead(self, one: Any, read: _Read, append: Append) -> Any:
+        """The state after what is about to be stored: an event that cannot be read or folded must not be, or its stream could
+        never be loaded again.
+
+        Typed values say nothing of where they stand, so this is the state to go on with. Where others are among them, what is
+        folded here is a copy: it is done once more when they have their places.
+        """
+        recorded = recorded_as_seen(append, _expected(read, append), self._types)
+        state = read.state
+        if not all(event.is_typed for event in recorded):
+            try:
+                state = copy.deepcopy(state)
+            except Exception:  # it holds what has no copy, such as a lock
+                return state
+        return _guarded(one.name, one.folded, state, recorded)
+
     # Loading
 
     def _read(self, one: Any, where: str | Query) -> _Read:
-        try:
-            return self._read_with_snapshot(one, where)
-        except StopIteration as error:  # no future can carry it, and a generator would end by it
-            raise RuntimeError(f"{one.name}: a function that folds raised StopIteration") from error
+        return _guarded(one.name, self._read_with_snapshot, one, where)
 
     def _read_with_snapshot(self, one: Any, where: str | Query) -> _Read:
         snapshot, book = None, self._book_of(one)
@@ -279,6 +296,24 @@ def _conditioned(where: str | Query, read: _Read, stream: str | None, events: li
     if isinstance(where, str):
         return append_of((StreamAppend(where, events, read.at),), None)
     return append_of((StreamAppend(stream, events),), AppendCondition(where, read.at))
+
+
+def _expected(read: _Read, append: Append) -> Appended:
+    """Where the events would stand if nothing else came."""
+    (part,) = append.parts
+    count = len(part.events)
+    position = (read.at if read.last is None else max(read.at, read.last.position)) + 1
+    version = None if part.stream is None else read.at + count
+    versions = {} if part.stream is None or version is None else {part.stream: version}
+    return Appended(position, position + count - 1, version, versions, now_us())
+
+
+def _guarded(name: str, function: Callable[..., _ResultT], *arguments: Any) -> _ResultT:
+    """Call what calls a user's function: no generator and no future can carry a StopIteration."""
+    try:
+        return function(*arguments)
+    except StopIteration as error:
+        raise RuntimeError(f"{name}: one of its functions raised StopIteration") from error
 
 
 def _place_of(events: Sequence[RecordedEvent]) -> Appended:

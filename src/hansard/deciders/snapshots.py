@@ -20,6 +20,7 @@ from hansard.deciders.definition import Decider
 from hansard.errors import HansardError, InvalidType
 from hansard.event_types.codecs import codec_of
 from hansard.event_types.registry import EventTypes
+from hansard.fingerprints import fingerprint_of
 from hansard.limits import SNAPSHOTS_WAITING_MAX
 from hansard.query import Query
 from hansard.storage.port import Storage, StorageTransaction
@@ -67,6 +68,7 @@ class SnapshotBook:
         self.is_off = False
         self._begin: int | None = None
         kind = decider.state or type(decider.begin())
+        self._kind = 0 if kind in _PLAIN else fingerprint_of(kind)
         try:
             self._codec = None if kind in _PLAIN else codec_of(kind)
         except InvalidType as error:
@@ -90,10 +92,10 @@ class SnapshotBook:
 
     @property
     def _fingerprint(self) -> int:
-        """Of all that the state depends on: the decider's functions, what it begins with, and how events are read."""
+        """Of all that the state depends on: the decider's functions, its class, what it begins with, and how events are read."""
         if self._begin is None:
             self._begin = crc32(self._encoded(self._decider.begin()))
-        return self._decider.fingerprint ^ self._begin ^ (0 if self._types is None else self._types.fingerprint)
+        return self._decider.fingerprint ^ self._kind ^ self._begin ^ (0 if self._types is None else self._types.fingerprint)
 
     def _encoded(self, state: Any) -> bytes:
         return _encode(state if self._codec is None else self._codec.plain(state))

@@ -1,5 +1,5 @@
 """From values of user classes to plain data, and back. Dataclasses, attrs classes and msgspec Structs by msgspec; pydantic
-models by themselves. Knows no events.
+models and pydantic's dataclasses by pydantic. Knows no events.
 """
 
 from collections.abc import Callable
@@ -25,24 +25,45 @@ class Codec(NamedTuple):
 
 
 def codec_of(kind: type) -> Codec:
-    """Raises InvalidType for a class that is none of the four kinds, or has fields that JSON cannot keep."""
-    if hasattr(kind, "model_validate_json") and hasattr(kind, "model_dump"):
+    """Raises InvalidType for a class that is none of the kinds, or has fields that JSON cannot keep."""
+    if hasattr(kind, "__pydantic_validator__"):
         return _of_pydantic(kind)
     if not (is_dataclass(kind) or hasattr(kind, "__attrs_attrs__") or issubclass(kind, msgspec.Struct)):
         raise InvalidType("event class", kind, "expected a dataclass, an attrs class, a msgspec Struct or a pydantic model")
+    for name in _unreadable_in(kind):
+        raise InvalidType("event class", kind, f"{name} is private, and could not be read back: take the underscore away")
     try:
         decode: Callable[[bytes], Any] = msgspec.json.Decoder(kind).decode
+        _msgspec_schema(kind)  # fails where a field's class is unknown to msgspec; the decoder would fail when it reads one
     except (TypeError, NameError) as error:
-        raise InvalidType("event class", kind, f"its fields cannot be kept as JSON: {error}") from error
+        raise InvalidType("event class", kind, f"its fields cannot be kept as JSON: {str(error).splitlines()[-1]}") from error
     return Codec(_to_plain, decode, lambda: _msgspec_schema(kind), _attributes(kind))
 
 
 def _of_pydantic(kind: Any) -> Codec:
+    from pydantic import TypeAdapter
+    from pydantic.errors import PydanticInvalidForJsonSchema
+
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def schema() -> dict[str, Any]:
+        try:
+            return adapter.json_schema(by_alias=True)
+        except PydanticInvalidForJsonSchema as error:
+            raise InvalidType("event class", kind, f"it has no JSON Schema: {error.message}") from error
+
+    def plain(value: Any) -> Any:
+        return value.model_dump(mode="json", by_alias=True)
+
+    def plain_of_dataclass(value: Any) -> Any:
+        return adapter.dump_python(value, mode="json", by_alias=True)
+
+    attributes = {**getattr(kind, "__pydantic_fields__", {}), **getattr(kind, "model_computed_fields", {})}
     return Codec(
-        lambda value: value.model_dump(mode="json", by_alias=True),
-        kind.model_validate_json,
-        lambda: dict(kind.model_json_schema(by_alias=True)),
-        frozenset({*kind.model_fields, *kind.model_computed_fields}),
+        plain if hasattr(kind, "model_dump") else plain_of_dataclass,
+        adapter.validate_json,
+        schema,
+        frozenset(attributes),
     )
 
 
@@ -57,6 +78,15 @@ def _msgspec_schema(kind: type) -> dict[str, Any]:
     if reference.encode() not in msgspec.json.encode(definitions):  # it does not hold itself
         del definitions[reference.removeprefix("#/$defs/")]
     return {**top, "$defs": definitions} if definitions else top
+
+
+def _unreadable_in(kind: Any) -> list[str]:
+    """Fields of an attrs class that msgspec neither writes nor reads, and that cannot be left out."""
+    if not hasattr(kind, "__attrs_attrs__"):
+        return []
+    from attrs import NOTHING
+
+    return [field.name for field in kind.__attrs_attrs__ if field.name[:1] == "_" and field.default is NOTHING]
 
 
 def _attributes(kind: Any) -> frozenset[str]:

@@ -89,7 +89,11 @@ class EventDefinition:
         return {SCHEMA_VERSION: self.version} if self.version > 1 else {}
 
     def plain(self, value: Any) -> Any:
-        return self.codec(type(value)).plain(value)
+        """Raises InvalidInput where a field that takes anything has been given what JSON cannot keep."""
+        try:
+            return self.codec(type(value)).plain(value)
+        except (TypeError, ValueError, NotImplementedError, OverflowError, RecursionError) as error:
+            raise InvalidInput("event", value, f"it cannot be kept as JSON: {error}") from error
 
     def check_back(self, value: Any, data_json: bytes) -> None:
         """Raises InvalidInput for a value that would not come back equal: better now than when it is read."""

@@ -1,11 +1,11 @@
 """What has changed between a frozen file and the code, and what it means for events that are stored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from hansard.event_types.registry import EventType, EventTypes
 from hansard.schema.differences import Kind, differences
-from hansard.schema.shapes import Lock, Shape, shape_of
+from hansard.schema.shapes import Lock, Shape, shape_of, targets_of
 
 
 class Change(NamedTuple):
@@ -34,8 +34,7 @@ def _of_type(name: str, old: Shape, types: EventTypes) -> Iterator[Change]:
         return
     if types.chains.has(name, old.version):
         became = sorted(types.chains.ends((name, old.version)))
-        text = f"now {', '.join(f'{type} {version}' for type, version in became)}" if became else "dropped"
-        yield Change(Kind.COMPATIBLE, name, text)
+        yield Change(Kind.COMPATIBLE, name, f"now {_named(became)}" if became else "dropped")
     elif one is not None:
         yield from _compared(name, old, one, f"now {one.name}, which it is an alias of: ")
         yield Change(Kind.COMPATIBLE, name, f"an alias of {one.name}")
@@ -57,6 +56,8 @@ def _of_known(name: str, old: Shape, one: EventType, types: EventTypes) -> Itera
     else:
         yield from _compared(name, old, one, "")
     yield from _tags(name, old, one)
+    for field in sorted(set(old.personal) - one.definition.personal):
+        yield Change(Kind.COMPATIBLE, name, f"{field} is not marked as personal any more")
     for alias in old.aliases:
         if types.get(alias) is None and not types.chains.has(alias, old.version):
             yield Change(Kind.BREAKING, name, f"alias {alias} is gone: events stored under it would be plain data")
@@ -79,10 +80,15 @@ def _compared(name: str, old: Shape, one: EventType, preface: str) -> Iterator[C
 
 
 def _lost_steps(lock: Lock, types: EventTypes) -> Iterator[Change]:
-    for step in lock.upcast:
+    for step, targets in lock.upcast.items():
         name, _, version = step.rpartition(" ")
-        if not types.chains.has(name, int(version)):
+        shape = name, int(version)
+        if not types.chains.has(*shape):
             yield Change(Kind.BREAKING, name, f"the upcaster from version {version} is gone; stored events may still need it")
+        elif (now := targets_of(types, shape)) != targets:
+            text = f"the upcaster from version {version} led to {_listed(targets)}, leads to {_listed(now)}"
+            keeps_data = now and types.chains.function(shape) is None
+            yield Change(Kind.NEEDS_UPCASTER if keeps_data else Kind.COMPATIBLE, name, text)
 
 
 def _loose_ends(types: EventTypes) -> Iterator[Change]:
@@ -90,6 +96,17 @@ def _loose_ends(types: EventTypes) -> Iterator[Change]:
     for name, version in types.chains.shapes:
         for end, at in sorted(types.chains.ends((name, version))):
             one = types.get(end)
-            if one is not None and one.version != at:
+            if one is None:
+                text = f"from version {version} its chain ends at {end} {at}, which no class has: its events are plain data"
+                yield Change(Kind.BREAKING, name, text)
+            elif one.version != at:
                 text = f"from version {version} its chain ends at {end} {at}; {one.kind.__name__} has version {one.version}"
                 yield Change(Kind.NEEDS_UPCASTER, name, text)
+
+
+def _named(shapes: Iterable[tuple[str, int]]) -> str:
+    return _listed([f"{type} {version}" for type, version in shapes])
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names) or "nothing (dropped)"

@@ -30,9 +30,9 @@ def _inlined(schema: dict[str, Any]) -> Any:
         if isinstance(reference, str):
             target = _target(schema, reference)
             return value if target is None or reference in path else within(target, (*path, reference))
-        return {name: within(item, path) for name, item in value.items() if name != "$defs"}
+        return {name: within(item, path) for name, item in value.items()}
 
-    return within(schema, ())
+    return within({name: value for name, value in schema.items() if name != "$defs"}, ())
 
 
 def _target(schema: dict[str, Any], reference: str) -> Any:
@@ -74,14 +74,22 @@ def _of_objects(old: Any, new: Any, path: str) -> Iterator[tuple[Kind, str]]:
 
 
 _SAID_ELSEWHERE = {"title", "description", "default", "examples", "$defs"}
+_BY_FIELD = {"properties", "patternProperties", "dependentSchemas"}
+_VALUES = {"enum", "const"}
 _OF_ARRAYS = {"items", "prefixItems", "minItems", "maxItems"}
 
 
 def _bare(schema: Any) -> Any:
-    """Without what changes no meaning."""
+    """Without what changes no meaning. A field may have the name of such a word."""
     if isinstance(schema, dict):
-        return {name: _bare(value) for name, value in schema.items() if name not in _SAID_ELSEWHERE}
+        return {name: _bare_member(name, value) for name, value in schema.items() if name not in _SAID_ELSEWHERE}
     return [_bare(item) for item in schema] if isinstance(schema, list) else schema
+
+
+def _bare_member(name: str, value: Any) -> Any:
+    if name in _BY_FIELD and isinstance(value, dict):
+        return {field: _bare(schema) for field, schema in value.items()}
+    return value if name in _VALUES else _bare(value)
 
 
 def _is_object(schema: Any) -> bool:

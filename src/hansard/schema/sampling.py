@@ -26,7 +26,7 @@ class Failure(NamedTuple):
 
 
 class Volume(NamedTuple):
-    """What a store holds of a type and version as it is stored. `is_known`: a class or an upcaster stands for it."""
+    """What a store holds of a type and version as it is stored. `is_known`: a class stands for it, or for what it becomes."""
 
     type: str
     version: int
@@ -72,5 +72,5 @@ def sampled(events: Iterable[RecordedEvent], types: EventTypes, *, reads_all: bo
 
 def _volume(type: str, version: int, tally: _Tally, types: EventTypes) -> Volume:
     assert tally.last is not None
-    is_known = types.get(type) is not None or types.chains.has(type, version)
+    is_known = all(types.get(end) is not None for end, _ in types.chains.ends((type, version)))
     return Volume(type, version, tally.count, tally.sampled, tally.last.position, tally.last.timestamp, is_known)

@@ -17,7 +17,7 @@ from hansard.errors import HansardError, InvalidInput, InvalidType
 from hansard.event_types.registry import EventTypes
 from hansard.events import Event
 from hansard.names import definition_on
-from hansard.testing.showing import event_text, story
+from hansard.testing.showing import command_text, event_text, is_same_state, state_text, story
 
 Invariant = Callable[[Any], object]
 
@@ -27,7 +27,7 @@ def state_machine(
     commands: Mapping[type, st.SearchStrategy[Any]] | Iterable[st.SearchStrategy[Any]] | None = None,
     *,
     invariants: Iterable[Invariant] = (),
-    refusals: tuple[type[Exception], ...] = (),
+    refusals: Iterable[type[Exception]] = (),
 ) -> type[RuleBasedStateMachine]:
     """A Hypothesis state machine whose rules are the decider's commands.
 
@@ -44,8 +44,21 @@ def state_machine(
     if not isinstance(one, Decider):
         raise InvalidType("decider", decider, "expected a Decider or an Aggregate class")
     rules = {name: rule(command=strategy)(_doing(name)) for name, strategy in _strategies(one, commands).items()}
-    facts = {"decider": one, "checks": tuple(invariants), "refusals": refusals}
+    facts = {"decider": one, "checks": _checked_invariants(invariants), "refusals": _checked_refusals(refusals)}
     return type(f"{one.name.title()}Machine", (_Machine,), {**facts, **rules})
+
+
+def _checked_invariants(invariants: object) -> tuple[Invariant, ...]:
+    if not isinstance(invariants, Iterable) or not all(map(callable, found := tuple(invariants))):
+        raise InvalidType("invariants", invariants, "expected a list of functions of the state")
+    return found
+
+
+def _checked_refusals(refusals: object) -> tuple[type[Exception], ...]:
+    found = tuple(refusals) if isinstance(refusals, Iterable) else (refusals,)
+    if not all(isinstance(kind, type) and issubclass(kind, Exception) for kind in found):
+        raise InvalidType("refusals", refusals, "expected a list of exception classes")
+    return found
 
 
 class _Machine(RuleBasedStateMachine):
@@ -67,14 +80,17 @@ class _Machine(RuleBasedStateMachine):
         except self.refusals:
             return
         except Exception as error:
-            raise AssertionError(story(self._told, repr(command), f"then {type(error).__name__}: {error}")) from error
+            raise AssertionError(story(self._told, command_text(command), f"then {type(error).__name__}: {error}")) from error
         self._happened = events
-        self._state = self.decider.folded(self._state, events)
         try:
-            read = [_stored(event) for event in events]
+            read = [_stored(event, self.decider) for event in events]
         except HansardError as error:
             raise AssertionError(self._story(command, f"but it cannot be kept: {error}")) from error
-        self._read = self.decider.folded(self._read, read)
+        try:
+            self._state = self.decider.folded(self._state, events)
+            self._read = self.decider.folded(self._read, read)
+        except Exception as error:
+            raise AssertionError(self._story(command, f"but evolve raised {type(error).__name__}: {error}")) from error
         self._check(command)
         self._told += [event_text(event) for event in events]
 
@@ -85,18 +101,22 @@ class _Machine(RuleBasedStateMachine):
                 why = ""
             except AssertionError as error:
                 holds, why = False, f": {error}" if str(error) else ""
+            except Exception as error:
+                holds, why = False, f": it raised {error!r}"
             if not holds:
                 name = getattr(invariant, "__name__", repr(invariant))
-                raise AssertionError(self._story(command, f"but {name} does not hold{why}\n  the state is {self._state!r}"))
-        if self._read != self._state:
-            verdict = f"but the state read from the log differs\n  - {self._state!r}\n  + {self._read!r}"
+                raise AssertionError(
+                    self._story(command, f"but {name} does not hold{why}\n  the state is {state_text(self._state)}")
+                )
+        if not is_same_state(self._read, self._state):
+            verdict = f"but the state read from the log differs\n  - {state_text(self._state)}\n  + {state_text(self._read)}"
             raise AssertionError(self._story(command, verdict))
 
     def _story(self, command: Any, verdict: str) -> str:
         if command is None:
             return story(self._told, None, verdict)
         happened = [f"  {event_text(event)}" for event in self._happened] or ["  nothing"]
-        return story(self._told, repr(command), "\n".join(["then", *happened, verdict]))
+        return story(self._told, command_text(command), "\n".join(["then", *happened, verdict]))
 
 
 def _doing(name: str) -> Callable[[Any, Any], None]:
@@ -107,11 +127,13 @@ def _doing(name: str) -> Callable[[Any, Any], None]:
     return do
 
 
-def _stored(event: Any) -> Any:
+def _stored(event: Any, decider: Decider[Any, Any, Any]) -> Any:
     """The event as `evolve` gets it once it was stored and read."""
     definition = definition_on(type(event))
     if definition is None:
         return event
+    if decider.events and type(event) not in decider.events:
+        raise InvalidInput("events", type(event).__name__, f"{decider.name} does not name it among its events")
     types = EventTypes(type(event))
     return seen(_recorded(Event.of(event), types))
 

@@ -1,13 +1,14 @@
 """Given, when, then: for deciders, projections, processors and process managers, on a store in memory whose time stands still."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Self
+from typing import Any, Self, overload
 
-from hansard.deciders.definition import View
+from hansard.deciders.aggregates import Aggregate
+from hansard.deciders.definition import Decider, View
 from hansard.deciders.execution import checked
-from hansard.errors import InvalidInput, InvalidType
+from hansard.errors import InvalidInput, InvalidType, ProcessorStopped
 from hansard.events import Event
 from hansard.names import definition_on
 from hansard.processors.definitions import Processor
@@ -15,12 +16,24 @@ from hansard.projections.definition import Projection
 from hansard.query import Query
 from hansard.store import Types
 from hansard.testing.frozen import FrozenStore
-from hansard.testing.showing import Fact, difference, fact_of, indented, story
+from hansard.testing.showing import Fact, command_text, difference, fact_of, indented, is_same_state, state_text, story
 
 STREAM = "test-1"
 """The stream of events that are given without one."""
 
 
+@overload
+def scenario(
+    subject: "Decider[Any, Any, Any] | type[Aggregate]", target: str | Query | None = None, *, types: Types | None = None
+) -> "DeciderScenario": ...
+@overload
+def scenario(
+    subject: Callable[[Any, Any], Iterable[Any]], target: Mapping[str, View], *, types: Types | None = None
+) -> "DeciderScenario": ...
+@overload
+def scenario(subject: Projection, *, types: Types | None = None) -> "ProjectionScenario": ...
+@overload
+def scenario(subject: Processor, *, types: Types | None = None) -> "ProcessorScenario": ...
 def scenario(
     subject: Any, target: str | Query | Mapping[str, View] | None = None, *, types: Types | None = None
 ) -> "DeciderScenario | ProjectionScenario | ProcessorScenario":
@@ -44,19 +57,20 @@ def scenario(
 class _Scenario:
     """What all of them share: what was given, and how it is told."""
 
-    def __init__(self, types: Types | None) -> None:
+    def __init__(self, types: Types | None, stream: str = STREAM) -> None:
         self.store = FrozenStore(types)
+        self._stream = stream
         self._told: list[str] = []
         self._when: str | None = None
 
     def given(self, *events: Any) -> Self:
         """What has happened: Event or typed values, each after a text goes to the stream of that name.
 
-        `given("order-1", placed, paid, "order-2", placed)`; without a text, to the stream "test-1".
+        `given("order-1", placed, paid, "order-2", placed)`; without a text, to the stream that is decided on, or "test-1".
         """
-        for stream, event in _placed(events):
+        for stream, event in _placed(events, self._stream):
             self.store.append(stream, [event])
-            self._told.append(fact_of(event).text if stream == STREAM else f"{stream}: {fact_of(event).text}")
+            self._told.append(fact_of(event).text if stream == self._stream else f"{stream}: {fact_of(event).text}")
         return self
 
     def _fail(self, verdict: str) -> AssertionError:
@@ -68,15 +82,17 @@ class _Scenario:
             raise self._fail(f"then (- expected, + happened)\n{indented(found)}")
 
     def _compare_values(self, what: str, wanted: Any, found: Any) -> None:
-        if wanted != found:
-            raise self._fail(f"{what} (- expected, + found)\n  - {wanted!r}\n  + {found!r}")
+        if not is_same_state(wanted, found):
+            raise self._fail(f"{what} (- expected, + found)\n  - {state_text(wanted)}\n  + {state_text(found)}")
 
 
 class DeciderScenario(_Scenario):
     def __init__(self, subject: Any, target: str | Query | Mapping[str, View] | None, types: Types | None) -> None:
         self._target = STREAM if target is None else target
         decider, _ = checked(subject, self._target)
-        super().__init__(types if types is not None else decider.events or None)
+        super().__init__(
+            types if types is not None else decider.events or None, self._target if isinstance(self._target, str) else STREAM
+        )
         self._subject = subject
         self._error: Exception | None = None
         self._happened: list[Any] = []
@@ -85,7 +101,7 @@ class DeciderScenario(_Scenario):
         """Execute a command. What it raises is kept for `then_raises`."""
         if self._when is not None:
             self._told += [f"when {self._when}", *(f"then {fact_of(event).text}" for event in self._happened)]
-        self._when, self._error, self._happened = repr(command), None, []
+        self._when, self._error, self._happened = command_text(command), None, []
         try:
             self._happened = self.store.execute(self._subject, self._target, command).events
         except InvalidInput:
@@ -150,7 +166,10 @@ class ProjectionScenario(_Scenario):
 
     def _states(self) -> dict[str, Any]:
         """Folded on the way, as a running projection does it; and once more from the log, which must give the same."""
-        self.store.catch_up(self._projection)
+        try:
+            self.store.catch_up(self._projection)
+        except ProcessorStopped as error:
+            raise self._fail(f"but the fold failed: {error}") from error
         states = dict(self.store.model(self._projection.name).items())
         folded = self.store.project(self._projection)
         if self._projection.into.kind != "table" and states != folded:
@@ -167,11 +186,11 @@ class ProcessorScenario(_Scenario):
 
     def when(self, *events: Any) -> Self:
         """These events happen (see `given` for streams), and are handled."""
-        self._begin(", ".join(fact_of(event).text for _, event in _placed(events)))
-        for stream, event in _placed(events):
+        self._begin(", ".join(fact_of(event).text for _, event in _placed(events, self._stream)))
+        for stream, event in _placed(events, self._stream):
             self.store.append(stream, [event])
         self._from = self.store.head()
-        self.store.catch_up(self._processor)
+        self._catch_up()
         return self
 
     def after(self, time: timedelta) -> Self:
@@ -179,12 +198,18 @@ class ProcessorScenario(_Scenario):
         self._begin(f"{time} later")
         self._from = self.store.head()
         self.store.clock.advance(time)
-        self.store.catch_up(self._processor)
+        self._catch_up()
         return self
+
+    def _catch_up(self) -> None:
+        try:
+            self.store.catch_up(self._processor)
+        except ProcessorStopped as error:
+            raise self._fail(f"but the handler failed: {error}") from error
 
     def _begin(self, when: str) -> None:
         if not self._is_history_done:
-            self.store.catch_up(self._processor)  # what is given has been handled before
+            self._catch_up()  # what is given has been handled before
             self._is_history_done = True
         if self._when is not None:
             self._told.append(f"when {self._when}")
@@ -192,7 +217,9 @@ class ProcessorScenario(_Scenario):
 
     def then(self, *events: Any) -> Self:
         """Since then these events were stored, in this order, and no others. A text before one names its stream."""
-        wanted = [fact_of(event, None if stream == STREAM else stream) for stream, event in _placed(events)]
+        if self._when is None:
+            raise InvalidInput("when", None, "call when(event) or after(time) before then")
+        wanted = [fact_of(event, None if stream == self._stream else stream) for stream, event in _placed(events, self._stream)]
         self._compare(wanted, [fact_of(event) for event in self.store.read(after=self._from)])
         return self
 
@@ -217,9 +244,9 @@ class ProcessorScenario(_Scenario):
         return self
 
 
-def _placed(events: Sequence[Any]) -> list[tuple[str, Any]]:
-    """Each event with its stream: the text before it."""
-    stream, placed = STREAM, []
+def _placed(events: Sequence[Any], stream: str) -> list[tuple[str, Any]]:
+    """Each event with its stream: the text before it, or this one."""
+    placed: list[tuple[str, Any]] = []
     for event in events:
         if isinstance(event, str):
             stream = event

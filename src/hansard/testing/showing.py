@@ -1,7 +1,9 @@
 """How failed scenarios are told: what was given, what was done, and the difference, line by line."""
 
 import difflib
+import inspect
 from collections.abc import Iterable, Sequence
+from types import FunctionType
 from typing import Any, NamedTuple
 
 from hansard.events import Event, RecordedEvent
@@ -64,3 +66,41 @@ def story(given: Iterable[str], when: str | None, verdict: str) -> str:
 
 def indented(text: str) -> str:
     return "\n".join(f"  {line}" for line in text.splitlines())
+
+
+def is_same_state(one: Any, other: Any) -> bool:
+    """Equal; objects of a class that does not say what equal is, by what they hold."""
+    if type(one) is type(other) and _is_plain_object(one, "__eq__"):
+        mine, others = _held(one), _held(other)
+        return mine.keys() == others.keys() and all(is_same_state(value, others[name]) for name, value in mine.items())
+    return bool(one == other)
+
+
+def state_text(state: Any) -> str:
+    """As it says of itself, or by what it holds."""
+    if _is_plain_object(state, "__repr__"):
+        return f"{type(state).__name__}({', '.join(f'{name}={value!r}' for name, value in _held(state).items())})"
+    return repr(state)
+
+
+def _is_plain_object(state: Any, method: str) -> bool:
+    """Whether its class does not say for itself what this method does."""
+    return getattr(type(state), method) is getattr(object, method) and hasattr(state, "__dict__")
+
+
+def _held(state: Any) -> dict[str, Any]:
+    """Without what an Aggregate has recorded on the way."""
+    return {name: value for name, value in vars(state).items() if name != "_recorded"}
+
+
+def command_text(command: Any) -> str:
+    """A command as it says of itself; one that is a function by its lines, where they are to be had."""
+    if not isinstance(command, FunctionType):
+        return repr(command)
+    if command.__name__ != "<lambda>":
+        return command.__qualname__
+    try:
+        text = " ".join(inspect.getsource(command).split())
+    except (OSError, TypeError):
+        return "a function"
+    return text[text.index("lambda") :] if "lambda" in text else text
