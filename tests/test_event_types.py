@@ -4,7 +4,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -875,3 +875,107 @@ def test_a_failed_registration_leaves_nothing() -> None:
     assert (len(types), Other in types) == (1, False)
     with pytest.raises(InvalidInput, match="version: 5: Moved has version 1"):
         types.write_as(Moved, 5)
+
+
+# What a second review has found
+
+
+@hansard.event("checked", personal=["email"])
+@pydantic.dataclasses.dataclass
+class Checked:
+    email: str = pydantic.Field(min_length=3)
+    tags: list[str] = pydantic.Field(default_factory=list)
+
+
+def test_dataclasses_of_pydantic_are_read_by_pydantic() -> None:
+    """Their validators would be passed over, and their defaults would be what describes a field."""
+    with hansard.open(":memory:", types=[Checked]) as store:
+        store.add("a-1", Checked("a@b"))
+        store.add("a-1", "checked", {"email": "a@b"})
+        store.add("a-1", "checked", {"email": "x"})
+        first, second, third = store.all("a-1")
+        assert first.value == second.value == Checked("a@b", [])
+        with pytest.raises(EventNotDecodable, match="at least 3 characters"):
+            _ = third.value
+
+
+class Money:
+    pass
+
+
+class Inner(pydantic.BaseModel):
+    x: int
+
+
+@pytest.mark.parametrize("kind", [Money, Inner, complex])
+def test_a_field_that_cannot_be_read_back_is_refused_with_the_class(kind: type) -> None:
+    """It would be found out by the first append, or by the first page that lists the types."""
+    of = hansard.event("m")(make_dataclass("M", [("n", kind)]))
+    with pytest.raises(InvalidType, match=f"event class: .*M.*cannot be kept as JSON: .*{kind.__name__}.* not supported"):
+        EventTypes(of)
+
+
+def test_a_private_field_of_attrs_is_refused_with_the_class() -> None:
+    """It is written by nobody, and cannot be left out."""
+    with pytest.raises(InvalidType, match="_a is private"):
+        EventTypes(hansard.event("p")(attrs.make_class("P", {"_a": attrs.field(type=int)})))
+
+
+def test_what_json_cannot_keep_is_named() -> None:
+    """A field that takes anything would raise an error of the library below."""
+    of = hansard.event("m")(make_dataclass("M", [("n", Any)]))
+    with hansard.open(":memory:", types=[of]) as store:
+        with pytest.raises(InvalidInput, match=r"event: .*it cannot be kept as JSON"):
+            store.add("a-1", of(1j))
+        assert store.head() == 0
+
+
+@pytest.mark.parametrize(
+    ("tags", "value", "message"),
+    [
+        (["a:{a:03d}"], "x", "tags: 'a:{a:03d}': a is 'x': Unknown format code"),
+        (["a:{a}"], ["1", "2"], "tags: 'a:{a}': a is a list"),
+        (["a:{a!r}"], 1, "conversions such as !r are not known"),
+        (3, 1, "tags: 3 is int: expected templates"),
+    ],
+)
+def test_tags_that_cannot_be_made_are_named(tags: Any, value: Any, message: str) -> None:
+    """An error of Python's would tell neither the tag nor the field."""
+    with pytest.raises(InvalidInput, match=re.escape(message)):
+        Event.of(hansard.event("t", tags=tags)(make_dataclass("T", [("a", Any)]))(value))
+
+
+def test_whoever_writes_an_old_version_must_be_able_to_read_it() -> None:
+    """Its own events would come back as ones that cannot be read."""
+    types = EventTypes(OrderPlaced)
+    types.downcast(OrderPlaced, 2)(lambda data: data["no such field"])
+    with pytest.raises(InvalidInput, match="version: 1: there is no upcaster from version 1 of 'order-placed' on"):
+        types.write_as(OrderPlaced, 1)
+    types.upcast(OrderPlaced, 1)(lambda data: {**data, "currency": "EUR"})
+    types.write_as(OrderPlaced, 1)
+    with hansard.open(":memory:", types=types) as store:
+        with pytest.raises(InvalidInput, match="event: 'order-placed': its downcaster from version 2 raised KeyError: 'no such"):
+            store.add("o-1", OrderPlaced("a", Decimal(1), "EUR"))
+        assert store.head() == 0
+
+
+async def _waits(data: Any) -> Any:
+    return data
+
+
+def test_functions_that_are_none_are_refused_where_they_are_registered() -> None:
+    """The error would come with the first old event, which may be years later."""
+    types = EventTypes(OrderPlaced)
+    with pytest.raises(InvalidType, match=r"upcaster: .*expected a plain function"):
+        types.upcast("x", 1)(_waits)
+    with pytest.raises(InvalidType, match="downcaster: 3 is int"):
+        types.downcast("x", 2)(3)  # type: ignore[type-var]
+
+
+def test_a_choosing_upcaster_may_name_types_by_their_classes() -> None:
+    """Everywhere else a class does."""
+    types = EventTypes(Checked)
+    types.upcast("old", 1, to=[Checked])(lambda data: [(Checked, {"email": "a@b"})])
+    with hansard.open(":memory:", types=types) as store:
+        store.add("a-1", "old")
+        assert [event.value for event in store.all("a-1")] == [Checked("a@b")]

@@ -402,6 +402,108 @@ def test_a_machine_finds_events_that_json_does_not_keep() -> None:
 # Replays
 
 
+class Purse(hansard.Aggregate):
+    name = "purse"
+
+    def __init__(self) -> None:
+        self.amount = 0
+
+    def put(self, amount: int) -> None:
+        self.record(Deposited(amount))
+
+    @hansard.applies(Deposited)
+    def _deposited(self, event: Deposited) -> None:
+        self.amount += event.amount
+
+
+def small(purse: Purse) -> bool:
+    return purse.amount < 10
+
+
+def test_a_machine_of_a_class_that_does_not_compare() -> None:
+    """Two objects that hold the same would be told apart, before the first command."""
+    commands = [st.builds(lambda n: lambda purse: purse.put(n), st.integers(1, 4))]
+    machine = state_machine(Purse, commands)
+    run_state_machine_as_test(machine, settings=settings(max_examples=20, derandomize=True, database=None))
+    with pytest.raises(
+        AssertionError,
+        match=r"(?s)when\n  the lambda of test_testing_kit.py, line \d+, with n=\d\n.*small .*Purse\(amount=1\d\)",
+    ):
+        run_state_machine_as_test(
+            state_machine(Purse, commands, invariants=[small]),
+            settings=settings(max_examples=200, derandomize=True, database=None),
+        )
+    purse = Purse()
+    purse.amount = 3
+    scenario(Purse, types=[Deposited]).given(Deposited(1)).when(lambda one: one.put(2)).then(Deposited(2)).then_state(purse)
+    told = failing(lambda: scenario(Purse, types=[Deposited]).given(Deposited(1)).then_state(purse))
+    assert "  - Purse(amount=3)\n  + Purse(amount=1)" in told
+
+
+class Broken(Exception):
+    pass
+
+
+def broken(state: int) -> None:
+    raise Broken(f"state {state}")
+
+
+def refusing(balance: int, event: Any) -> int:
+    raise ZeroDivisionError("by zero")
+
+
+@pytest.mark.parametrize(
+    ("one", "invariants", "message"),
+    [
+        (ACCOUNT, [broken], r"given\n  nothing\nbut broken does not hold: it raised Broken\('state 0'\)"),
+        (
+            Decider("d", initial=0, decide=decide, evolve=refusing, commands=[Deposit]),
+            [],
+            r"(?s)when\n  Deposit.*but evolve raised ZeroDivisionError: by zero",
+        ),
+        (
+            Decider("d", initial=0, decide=decide, evolve=evolve, commands=[Deposit], events=[Withdrawn]),
+            [],
+            r"(?s)when\n  Deposit.*Deposited.*d does not name it among its events",
+        ),
+    ],
+)
+def test_a_machine_tells_every_failure_as_a_story(one: Any, invariants: Any, message: str) -> None:
+    """A bare error would say nothing of what led to it."""
+    machine = state_machine(one, invariants=invariants)
+    with pytest.raises(AssertionError, match=message):
+        run_state_machine_as_test(machine, settings=settings(max_examples=20, derandomize=True, database=None))
+
+
+def test_mistakes_in_a_machine_are_told_as_such() -> None:
+    """They would come out of the first run, as errors of Python's."""
+    with pytest.raises(InvalidInput, match=r"invariants: .*expected a list of functions"):
+        state_machine(ACCOUNT, invariants=not_negative)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match=r"refusals: .*expected a list of exception classes"):
+        state_machine(ACCOUNT, refusals=["no"])  # type: ignore[list-item]
+    assert state_machine(ACCOUNT, refusals=[NotEnough]).refusals == (NotEnough,)  # type: ignore[attr-defined]
+    with pytest.raises(InvalidInput, match=r"events: .*expected a list of classes"):
+        Decider("d", initial=0, decide=decide, evolve=evolve, events=Deposited)  # type: ignore[arg-type]
+
+
+def test_what_is_given_goes_where_it_is_decided() -> None:
+    """The given events would stand in a stream that nobody looks at."""
+    scenario(ACCOUNT, "account-7").given(Deposited(1)).when(Deposit(2)).then(Deposited(2)).then_state(3)
+
+
+def test_a_handler_that_fails_in_a_scenario_is_told_as_a_story() -> None:
+    """Which event it was would have to be searched."""
+
+    def fail(event: Any) -> None:
+        raise ValueError("bad luck")
+
+    told = failing(lambda: scenario(Processor("p", fail)).when(Event("called")))
+    assert told.startswith("\ngiven\n  nothing\nwhen\n  called\nbut the handler failed: ")
+    assert "bad luck" in told
+    with pytest.raises(InvalidInput, match="call when"):
+        scenario(Processor("p", lambda event: None)).given(Event("called")).then()
+
+
 def test_a_replay_tells_which_decisions_would_differ() -> None:
     """A changed rule would be tried out on customers."""
 

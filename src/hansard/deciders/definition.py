@@ -72,10 +72,10 @@ class Decider(Generic[CommandT, StateT, EventT]):
             if inspect.iscoroutinefunction(function):
                 raise InvalidType(field, function, "expected a plain function: it must be pure, so it has nothing to wait for")
         self.initial, self.decide, self.evolve = initial, decide, evolve
-        self.events = tuple(events)
+        self.events = _checked_classes("events", events)
         for kind in self.events:
             check_event_class(kind)
-        self.commands = tuple(commands)
+        self.commands = _checked_classes("commands", commands)
         self.snapshots = _checked_snapshots(snapshots)
         self.state = state
         if isinstance(version, bool) or not isinstance(version, int) or version < 1:
@@ -192,6 +192,12 @@ def _checked_name(name: str) -> str:
     return name
 
 
+def _checked_classes(field: str, classes: object) -> tuple[type, ...]:
+    if isinstance(classes, type) or not isinstance(classes, Iterable):
+        raise InvalidType(field, classes, "expected a list of classes")
+    return tuple(classes)
+
+
 def _checked_snapshots(snapshots: Snapshots | None) -> Snapshots | None:
     if snapshots is None:
         return None
@@ -199,6 +205,6 @@ def _checked_snapshots(snapshots: Snapshots | None) -> Snapshots | None:
         raise InvalidType("snapshots", snapshots, "expected Snapshots(every=100), or None")
     if isinstance(snapshots.every, bool) or not isinstance(snapshots.every, int) or snapshots.every < 1:
         raise InvalidInput("snapshots.every", snapshots.every, "expected a whole number of events from 1")
-    if snapshots.after_s is not None and not snapshots.after_s > 0:
+    if snapshots.after_s is not None and (not isinstance(snapshots.after_s, int | float) or not snapshots.after_s > 0):
         raise InvalidInput("snapshots.after_s", snapshots.after_s, "expected more than 0 seconds")
     return snapshots

@@ -20,8 +20,12 @@ class Codec(NamedTuple):
     of_json: Callable[[bytes], Any]
     schema: Callable[[], dict[str, Any]]
     """The JSON Schema of its data."""
-    attributes: frozenset[str]
-    """The names of its fields in Python."""
+    names: dict[str, str]
+    """The names of its fields in JSON, by those in Python."""
+
+    def wire_name(self, attribute: str) -> str:
+        """What JSON calls a field."""
+        return self.names.get(attribute, attribute)
 
 
 def codec_of(kind: type) -> Codec:
@@ -37,7 +41,7 @@ def codec_of(kind: type) -> Codec:
         _msgspec_schema(kind)  # fails where a field's class is unknown to msgspec; the decoder would fail when it reads one
     except (TypeError, NameError) as error:
         raise InvalidType("event class", kind, f"its fields cannot be kept as JSON: {str(error).splitlines()[-1]}") from error
-    return Codec(_to_plain, decode, lambda: _msgspec_schema(kind), _attributes(kind))
+    return Codec(_to_plain, decode, lambda: _msgspec_schema(kind), _names(kind))
 
 
 def _of_pydantic(kind: Any) -> Codec:
@@ -58,12 +62,13 @@ def _of_pydantic(kind: Any) -> Codec:
     def plain_of_dataclass(value: Any) -> Any:
         return adapter.dump_python(value, mode="json", by_alias=True)
 
-    attributes = {**getattr(kind, "__pydantic_fields__", {}), **getattr(kind, "model_computed_fields", {})}
+    fields = {name: field.serialization_alias or name for name, field in getattr(kind, "__pydantic_fields__", {}).items()}
+    computed = {name: field.alias or name for name, field in getattr(kind, "model_computed_fields", {}).items()}
     return Codec(
         plain if hasattr(kind, "model_dump") else plain_of_dataclass,
         adapter.validate_json,
         schema,
-        frozenset(attributes),
+        {**fields, **computed},
     )
 
 
@@ -89,9 +94,8 @@ def _unreadable_in(kind: Any) -> list[str]:
     return [field.name for field in kind.__attrs_attrs__ if field.name[:1] == "_" and field.default is NOTHING]
 
 
-def _attributes(kind: Any) -> frozenset[str]:
+def _names(kind: Any) -> dict[str, str]:
     if issubclass(kind, msgspec.Struct):
-        return frozenset(field.name for field in msgspec.structs.fields(kind))
-    if hasattr(kind, "__attrs_attrs__"):
-        return frozenset(field.name for field in kind.__attrs_attrs__)
-    return frozenset(kind.__dataclass_fields__)
+        return {field.name: field.encode_name for field in msgspec.structs.fields(kind)}
+    names = [field.name for field in kind.__attrs_attrs__] if hasattr(kind, "__attrs_attrs__") else kind.__dataclass_fields__
+    return {name: name for name in names}

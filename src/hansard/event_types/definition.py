@@ -66,6 +66,8 @@ class EventDefinition:
         self.version = check_schema_version("version", version)
         self.aliases = check_names("aliases", aliases, _NAMES_MAX)
         self.personal = check_names("personal", personal, _NAMES_MAX)
+        if not isinstance(tags, Iterable) and not callable(tags):
+            raise InvalidType("tags", tags, 'expected templates, such as ["order:{order_id}"], or a function of the value')
         if isinstance(tags, str):
             raise InvalidType("tags", tags, f"expected several templates; write [{tags!r}]")
         self.templates = () if callable(tags) else tuple(_Template(text) for text in tags)
@@ -78,7 +80,7 @@ class EventDefinition:
             codec = codec_of(kind)
             named = {field for template in self.templates for field in template.fields} | self.personal
             for field in sorted(named):
-                if field.partition(".")[0] not in codec.attributes and not hasattr(kind, field.partition(".")[0]):
+                if field.partition(".")[0] not in codec.names and not hasattr(kind, field.partition(".")[0]):
                     raise InvalidInput("tags", field, f"{kind.__name__} has no such field")
             self._codecs[kind] = codec
         return self._codecs[kind]
@@ -134,6 +136,8 @@ class _Template:
         self.fields = tuple(field for _, field, _, _ in pieces if field is not None)
         if any(not field for field in self.fields):
             raise InvalidInput("tags", text, "name the field: {order_id}")
+        if any(conversion for _, _, _, conversion in pieces):
+            raise InvalidInput("tags", text, "conversions such as !r are not known; a function of the value can do more")
         self._pieces = [(literal, field, spec or "") for literal, field, spec, _ in pieces]
 
     def filled(self, value: Any) -> str | None:
@@ -145,8 +149,16 @@ class _Template:
             found = self._reach(value, field)
             if found is None:
                 return None
-            text += format(found.value if isinstance(found, Enum) else found, spec)
+            text += self._formatted(field, found.value if isinstance(found, Enum) else found, spec)
         return text
+
+    def _formatted(self, field: str, found: Any, spec: str) -> str:
+        if isinstance(found, list | tuple | dict | set | frozenset):
+            raise InvalidInput("tags", self.text, f"{field} is a {type(found).__name__}; give a function of the value instead")
+        try:
+            return format(found, spec)
+        except (ValueError, TypeError) as error:
+            raise InvalidInput("tags", self.text, f"{field} is {found!r}: {error}") from error
 
     def _reach(self, value: Any, path: str) -> Any:
         for name in path.split("."):

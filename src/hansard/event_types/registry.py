@@ -159,6 +159,8 @@ class EventTypes:
             raise InvalidInput("version", version, "expected a version from 2: there is none before version 1")
 
         def register(function: FunctionT) -> FunctionT:
+            if not callable(function):
+                raise InvalidType("downcaster", function, "expected a function of the data")
             if shape in self._downcasters:
                 raise InvalidInput("downcaster", shape, "there is one for this type and version already")
             self._downcasters[shape] = function
@@ -177,7 +179,13 @@ class EventTypes:
         for step in range(version + 1, known.version + 1):
             if (name, step) not in self._downcasters:
                 raise InvalidInput("version", version, f"there is no downcaster from version {step} of {name!r}")
+        if version < known.version and not self._leads_back(name, version, known.version):
+            reason = f"there is no upcaster from version {version} of {name!r} on: this program could not read what it writes"
+            raise InvalidInput("version", version, reason)
         self._writes[name] = version
+
+    def _leads_back(self, name: str, version: int, present: int) -> bool:
+        return self._chains.ends((name, version)) == {(name, present)}
 
     def _resolved(self, goal: Goal) -> Shape:
         name = self._names.get(goal[0], goal[0])
@@ -294,7 +302,11 @@ class EventTypes:
         if version <= target:
             return event
         for step in range(version, target, -1):
-            data = self._downcasters[event.type, step](data)
+            try:
+                data = self._downcasters[event.type, step](data)
+            except Exception as error:
+                reason = f"its downcaster from version {step} raised {type(error).__name__}: {error}"
+                raise InvalidInput("event", event.type, reason) from error
         if target > 1:
             metadata[SCHEMA_VERSION] = target
         return Event(event.type, data, metadata, event.tags, event.id)

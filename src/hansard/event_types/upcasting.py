@@ -5,11 +5,12 @@ Pure: takes plain data, gives plain data.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from inspect import Parameter, signature
+from inspect import Parameter, iscoroutinefunction, signature
 from typing import Any, NamedTuple
 
 from hansard.errors import EventNotDecodable, InvalidInput, InvalidType
 from hansard.events import RecordedEvent
+from hansard.names import definition_on
 from hansard.serialization import decode_json
 
 Shape = tuple[str, int]
@@ -56,6 +57,8 @@ class Chains:
             raise InvalidInput("upcaster", shape, "there is one for this type and version already")
         if function is not None and not callable(function):
             raise InvalidType("upcaster", function, "expected a function of the data, or of the data and the event")
+        if iscoroutinefunction(function):
+            raise InvalidType("upcaster", function, "expected a plain function: it must be pure, so it has nothing to wait for")
         self._steps[shape] = Step(function, tuple(to), is_choice, function is not None and _takes_event(function))
         if any(self._leads(target, shape) for target in self.next(shape)):
             del self._steps[shape]
@@ -121,7 +124,9 @@ class Chains:
             yield from (Became(self._resolve(goal), result, False) for goal in step.to)
             return
         goals = {goal[0]: goal for goal in step.to}
-        for name, data in _pairs(result):
+        for type, data in _pairs(result):
+            definition = definition_on(type)
+            name = type if definition is None else definition.name
             if name not in goals:
                 raise ValueError(f"{name!r} is not among the types that it was registered for: {', '.join(goals)}")
             yield Became(self._resolve(goals[name]), data, False)

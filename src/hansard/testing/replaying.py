@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from hansard.errors import HansardError
+from hansard.errors import HansardError, InvalidType
 from hansard.query import Query
 from hansard.store import Store
 from hansard.testing.showing import difference, fact_of
@@ -62,6 +62,8 @@ def replay(store: Store, commands: Iterable[tuple[str | Query, Any]], new: Any, 
       - spent 7
       + nothing
     """
+    if not isinstance(store, Store):
+        raise InvalidType("store", store, "expected a store of hansard.open")
     changes, count = [], 0
     with store.branch(at) as one, store.branch(at) as two:
         for number, (target, command) in enumerate(commands, 1):

@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 
@@ -94,13 +95,12 @@ def _held(state: Any) -> dict[str, Any]:
 
 
 def command_text(command: Any) -> str:
-    """A command as it says of itself; one that is a function by its lines, where they are to be had."""
+    """A command as it says of itself; one that is a function by its name or place, and what it was made with."""
     if not isinstance(command, FunctionType):
         return repr(command)
-    if command.__name__ != "<lambda>":
-        return command.__qualname__
-    try:
-        text = " ".join(inspect.getsource(command).split())
-    except (OSError, TypeError):
-        return "a function"
-    return text[text.index("lambda") :] if "lambda" in text else text
+    code = command.__code__
+    text = (
+        code.co_name if code.co_name != "<lambda>" else f"the lambda of {Path(code.co_filename).name}, line {code.co_firstlineno}"
+    )
+    held = inspect.getclosurevars(command).nonlocals
+    return f"{text}, with {', '.join(f'{name}={value!r}' for name, value in held.items())}" if held else text

@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import msgspec
 
+from hansard.errors import InvalidType
 from hansard.event_types.registry import EventType
 from hansard.events import RecordedEvent
 from hansard.processors.control import ReaderControl
@@ -92,8 +93,12 @@ def _consumers(service: Service) -> list[tuple[str, Query]]:
 
 
 def _fields(one: EventType) -> list[Field]:
-    schema = shape_of(one).schema
-    must, personal = set(schema.get("required", ())), one.definition.personal
+    try:
+        schema = shape_of(one).schema
+    except InvalidType:  # pydantic can keep more than it can describe
+        return []
+    must = set(schema.get("required", ()))
+    personal = {one.codec.wire_name(path.partition(".")[0]) for path in one.definition.personal}
     return [
         Field(name, _kind(field, schema), name in must, name in personal) for name, field in schema.get("properties", {}).items()
     ]
