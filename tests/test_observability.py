@@ -4,9 +4,12 @@ import json
 import logging
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from opentelemetry import trace
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -29,6 +32,13 @@ def exporter() -> InMemorySpanExporter:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(memory))
     trace.set_tracer_provider(provider)
+    return memory
+
+
+@pytest.fixture(scope="module")
+def reader() -> InMemoryMetricReader:
+    memory = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([memory]))
     return memory
 
 
@@ -67,6 +77,41 @@ def test_the_servers_appends_keep_the_trace_of_their_request(tmp_path: Path, spa
     with hansard.open(tmp_path / "log.db") as store:
         store.catch_up(Processor("p", lambda event: seen.append(trace.get_current_span().get_span_context().trace_id)))
     assert f"{seen[0]:032x}" == PARENT.split("-")[1]
+
+
+def test_a_servers_spans_stand_in_the_trace_of_their_request(tmp_path: Path, spans: InMemorySpanExporter) -> None:
+    """What took so long in a request could not be seen where the request is."""
+    with served(open_storage(tmp_path / "log.db")) as url:
+        client = Client(url, {"traceparent": PARENT})
+        client.post("/api/v1/streams/a-1/events", {"type": "x"})
+        client.get("/api/v1/events")
+        Client(url).post("/api/v1/streams/a-1/events", {"type": "x"})
+    found = spans.get_finished_spans()
+    names = [span.name for span in found if f"{span.context.trace_id:032x}" == PARENT.split("-")[1]]
+    assert names == ["POST /api/v1/streams/{stream}/events", "hansard.read", "GET /api/v1/events"]
+    read = next(span for span in found if span.name == "hansard.read")
+    asked = next(span for span in found if span.name == "GET /api/v1/events")
+    assert read.parent is not None
+    assert read.parent.span_id == asked.context.span_id
+    assert len([span for span in found if span.name.startswith("POST")]) == 2, "one without a trace begins one"
+
+
+def test_opentelemetry_is_told_the_figures(tmp_path: Path, reader: InMemoryMetricReader) -> None:
+    """A program that has its metrics there would have to scrape itself."""
+    with served(open_storage(tmp_path / "log.db")) as url:
+        client = Client(url)
+        client.post("/api/v1/streams/a-1/events", [{"type": "x"}, {"type": "y"}])
+        client.post("/api/v1/streams/a-1/events", {"type": "x"}, {"If-Match": '"99"'})
+        client.get("/api/v1/events")
+    data: Any = reader.get_metrics_data()
+    found = {one.name: one for of in data.resource_metrics for scope in of.scope_metrics for one in scope.metrics}
+    moved = {tuple(sorted(point.attributes.values())): point.value for point in found["hansard.storage.events"].data.data_points}
+    assert moved["append",] >= 2
+    assert moved["read",] >= 2
+    times = {
+        tuple(sorted(point.attributes.values())): point.count for point in found["hansard.storage.duration"].data.data_points
+    }
+    assert times["append", "wrong-expected-version"] >= 1
 
 
 def test_prometheus_can_read_the_figures(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import pytest
 
 import hansard
 from hansard import PARK, Event, Processor, Projection, Query, Retry
+from hansard.server.settings import Settings
 from hansard.storage.opening import open_storage
 from places import place_of
 from servers import Client, served
@@ -504,6 +505,123 @@ def test_a_taken_event_is_never_lost_with_its_answer(client: Client, store: hans
     time.sleep(1.5)
     assert client.post(f"{base}/{consumer}/take", {}).status == 404, "one that is silent for longer than its lease has ended"
     assert store.reader("billing").status().partitions[0].owner is None
+
+
+def test_a_consumer_that_waits_keeps_nobody_waiting(client: Client, store: hansard.Store) -> None:
+    """Clients that ack while they wait for more are the usual ones; four of them would stop all reads of the server."""
+    base = "/api/v1/groups/g/consumers"
+    consumers = [client.post(base, {"lease_s": 60, "partitions": 4}).json["consumer"] for _ in range(6)]
+    taken: list[Any] = []
+    waiting = [
+        threading.Thread(target=lambda id=id: taken.append(client.post(f"{base}/{id}/take", {"wait_s": 20}).json["events"]))
+        for id in consumers
+    ]
+    for thread in waiting:
+        thread.start()
+    time.sleep(0.3)
+    started = time.monotonic()
+    assert [client.post(f"{base}/{id}/ack", {"positions": []}).status for id in consumers] == [204] * 6
+    assert client.get("/api/v1/events?limit=1").status == 200
+    assert time.monotonic() - started < 10
+    store.append_streams([hansard.StreamAppend(f"s-{number}", [Event("x")]) for number in range(64)])
+    deadline = time.monotonic() + 15
+    while sum(map(bool, taken)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert sum(map(bool, taken)) >= 4, "each owner of a partition is given events"
+    for id in consumers:
+        client.ask("DELETE", f"{base}/{id}")
+    for thread in waiting:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
+def test_a_hundred_consumers_wait_side_by_side(client: Client, store: hansard.Store) -> None:
+    """They would queue for threads, and be taken for dead while they wait as they were told to."""
+    ids = [client.post(f"/api/v1/groups/g-{n}/consumers", {"lease_s": 2, "partitions": 1}).json["consumer"] for n in range(100)]
+    answers: list[int] = []
+
+    def poll(number: int) -> None:
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline:
+            answers.append(client.post(f"/api/v1/groups/g-{number}/consumers/{ids[number]}/take", {"wait_s": 1}).status)
+
+    threads = [threading.Thread(target=poll, args=(number,)) for number in range(100)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert set(answers) == {200}
+
+
+def test_a_stop_ends_what_waits_and_what_is_stuck(tmp_path: Path) -> None:
+    """A deploy would hang on a client that reads nothing, or end in errors that mean nothing."""
+    with hansard.open(tmp_path / "log.db") as store:
+        store.append("a-1", [Event("x", "y" * 20_000) for _ in range(900)])
+    answers: list[Any] = []
+    with ExitStack() as sockets:
+        with served(open_storage(tmp_path / "log.db"), Settings(stop_timeout_s=30)) as url:
+            client = Client(url)
+            base = "/api/v1/groups/g/consumers"
+            consumer = client.post(base, {"lease_s": 60, "after": "head"}).json["consumer"]
+            taking = threading.Thread(target=lambda: answers.append(client.post(f"{base}/{consumer}/take", {"wait_s": 30})))
+            taking.start()
+            stuck = sockets.enter_context(socket.create_connection((client.host, client.port), 10))
+            stuck.sendall(b"GET /api/v1/events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+            time.sleep(1)
+            started = time.monotonic()
+        assert time.monotonic() - started < 15
+        taking.join(10)
+    assert [(answer.status, answer.json) for answer in answers] == [(200, {"events": []})]
+
+
+def test_a_tail_begins_where_it_is_told_and_refuses_what_it_cannot_do(client: Client, store: hansard.Store) -> None:
+    """What was asked for would be passed over in silence."""
+    store.append("b-1", [Event("other")])
+    store.append("a-1", [Event("x") for _ in range(5)])
+    for path, first in (
+        ("/api/v1/streams/a-1/events", 2),
+        ("/api/v1/streams/a-1/events?after_version=3", 5),
+        ("/api/v1/streams/a-1/events?after_version=5", 7),
+        ("/api/v1/events?after=4", 5),
+    ):
+        with client.tail(path) as tail:
+            if first == 7:
+                store.add("a-1", "x")
+            assert tail.next_id() == first, path
+    for asked in ("limit=1", "backwards=true", "before=3", "before_version=3"):
+        path = "/api/v1/streams/a-1/events" if "version" in asked else "/api/v1/events"
+        answer = client.get(f"{path}?{asked}", {"Accept": "text/event-stream"})
+        assert (answer.status, answer.json["field"]) == (400, asked.partition("=")[0])
+
+
+def test_a_pause_in_a_bulk_append_is_told_where_outcomes_are_read(
+    client: Client, store: hansard.Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The client would see a connection that broke, and the log a stack of our own code."""
+    monkeypatch.setattr("hansard.server.requests.REQUEST_BODY_PAUSE_S", 0.3)
+    line = b'{"appends":[{"stream":"a-1","events":[{"type":"x"}]}]}\n'
+    with socket.create_connection((client.host, client.port), 10) as connection:
+        head = b"POST /api/v1/appends HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
+        connection.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(line), line))
+        received = b""
+        while piece := connection.recv(10_000):
+            received += piece
+    outcomes = [json.loads(text) for text in received.split(b"\r\n") if text[:1] == b"{"]
+    assert [sorted(outcome) for outcome in outcomes] == [["appended"], ["problem"]]
+    assert outcomes[1]["problem"]["code"] == "request-timed-out"
+    assert store.head() == 1
+    assert "Traceback" not in caplog.text
+
+
+def test_a_transaction_cannot_end_in_the_middle_of_an_append(client: Client, store: hansard.Store) -> None:
+    """It would be told as stored, and nothing is."""
+    append = {"do": "append", "append": {"appends": [{"stream": "a-1", "events": [{"type": "x"}]}]}, "is_tentative": True}
+    put = {"do": "put", "collection": "zz", "documents": {"k": "AA=="}}
+    refused = client.post("/api/v1/transactions", {"steps": [append, put], "then": "commit"})
+    assert (refused.status, refused.json["field"]) == (400, "then")
+    assert store.head() == 0
+    assert client.post("/api/v1/transactions", {"steps": [append, put, {"do": "keep"}], "then": "commit"}).status == 200
+    assert store.head() == 1
 
 
 def test_trailers_without_end_and_bodies_that_never_come_are_cut_off(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:

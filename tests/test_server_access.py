@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from hansard.storage.opening import open_storage
 from servers import Client, served
 
 LOCKED = Settings(authentication=True)
+READ_ONLY_PAGES = ["/", "/projections", "/readers", "/timers", "/health", "/catalogue", "/streams", "/charts", "/problems"]
+READ_ONLY_PAGES += ["/reference", "/event/1", "/event/1/graph", "/stream?name=order-1", "/travel?stream=order-1"]
+READ_ONLY_PAGES += ["/?type=placed", "/api/v1/readers", "/api/v1/timers"]
 
 
 @pytest.fixture
@@ -196,6 +200,42 @@ def test_tokens_are_checked_in_every_respect(place: str, issuer: Any) -> None:
         assert [status(token) for token in (unsigned, by_secret, "a.b.c", "é")] == [401] * 4
 
 
+def test_tokens_of_ordinary_issuers_are_taken(place: str, issuer: Any) -> None:
+    """Their scopes speak of other things, too, and some call them by another name."""
+    with served(open_storage(place), issuer.settings) as url:
+        for claims in (
+            {"scope": "openid profile email read:order"},
+            {"scope": None, "scp": ["openid", "read:order"]},
+            {"scope": "openid", "scp": "read:order"},
+        ):
+            client = client_with(url, issuer.token(**claims))
+            assert [client.get(f"/api/v1/events?category={name}").status for name in ("order", "customer")] == [200, 403]
+
+
+def test_a_key_set_is_asked_for_on_this_machine_too(place: str, issuer: Any) -> None:
+    """Behind a proxy the store would stand open to everybody, and nothing would say so."""
+    settings = Settings(jwt_jwks=issuer.settings.jwt_jwks, jwt_audience="hansard", jwt_issuer="https://id.example")
+    with served(open_storage(place), settings) as url:
+        assert Client(url).get("/api/v1/head").status == 401
+        assert client_with(url, issuer.token(scope="read")).get("/api/v1/head").status == 200
+
+
+def test_states_of_read_models_are_for_whoever_may_read(place: str) -> None:
+    """What readers keep of themselves is no secret from one that subscribes; what they have found out is."""
+    subscriber, reader = (add_key(place, name, [name], by="test") for name in ("subscribe", "read"))
+    both = add_key(place, "both", ["read", "subscribe"], by="test")
+    with hansard.open(place) as store:
+        store.catch_up(hansard.Projection("pins", lambda n, event: n + 1, initial=0))
+    with served(open_storage(place), LOCKED) as url:
+
+        def status(key: str, collection: str, verb: str, **asked: Any) -> int:
+            return client_with(url, key).post(f"/api/v1/documents/{verb}", {"collection": collection, **asked}).status
+
+        for verb, asked in (("scan", {}), ("get", {"keys": ["order-1"]})):
+            assert [status(key, "model/pins@1", verb, **asked) for key in (subscriber, reader, both)] == [403, 403, 200]
+            assert [status(key, "reader", verb, **asked) for key in (subscriber, reader, both)] == [200, 403, 200]
+
+
 # What is not let out
 
 
@@ -216,6 +256,14 @@ def test_a_server_that_nobody_can_use_does_not_start(place: str) -> None:
     """An operator would look for the fault elsewhere."""
     with pytest.raises(InvalidInput, match="nobody could come in"):
         start(place, LOCKED, on_started=lambda url: None)
+    with pytest.raises(InvalidInput, match="tls_key: '/nowhere': there is no such file"):
+        start(place, Settings(tls_certificate=__file__, tls_key="/nowhere"), on_started=lambda url: None)
+    for days in (float("nan"), 0, 36_501):
+        with pytest.raises(InvalidInput, match=r"days: .*at most 36500"):
+            add_key(place, "odd", ["read"], by="test", days=days)
+    for wrong in ({"slow_ms": -5.0}, {"slow_ms": float("nan")}, {"rate_per_s": float("nan")}):
+        with pytest.raises(InvalidInput, match=next(iter(wrong))):
+            Settings(**wrong)  # type: ignore[arg-type]
     with pytest.raises(OpenFailed, match="not a key set"):
         start(place, Settings(authentication=True, jwt_jwks="/nowhere", jwt_audience="a"), on_started=lambda url: None)
 
@@ -296,6 +344,38 @@ def test_a_session_begins_with_a_key_and_ends_with_it(place: str) -> None:
         assert client.get("/", {"Cookie": cookie, "Accept": "text/html"}).status == 303
 
 
+def test_each_client_has_a_rate_of_its_own_and_probes_have_none(place: str) -> None:
+    """One client would use up everybody's, and the machine would be taken for dead."""
+    settings = Settings(rate_per_s=5, host="0.0.0.0", allow_insecure=True)
+    with served(open_storage(place), settings) as url:
+        port = url.rpartition(":")[2]
+
+        def status(source: str, path: str) -> int:
+            connection = HTTPConnection("127.0.0.1", int(port), source_address=(source, 0))
+            connection.request("GET", path)
+            found = connection.getresponse().status
+            connection.close()
+            return found
+
+        assert 429 in [status("127.0.0.1", "/api/v1/head") for _ in range(30)]
+        assert status("127.0.0.2", "/api/v1/head") == 200
+        assert [status("127.0.0.1", "/health/live") for _ in range(20)] == [200] * 20
+
+
+def test_a_server_is_asked_by_its_address_and_its_names(place: str) -> None:
+    """Probes ask by address; a name that somebody has pointed here opens nothing."""
+    settings = Settings(host="0.0.0.0", allow_insecure=True, allowed_hosts=("shop.example",))
+    for found, hosts in (
+        (
+            settings,
+            {"shop.example": 200, "localhost": 200, "127.0.0.1": 200, "10.1.2.3:80": 200, "[::1]": 200, "evil.example": 403},
+        ),
+        (Settings(), {"localhost": 200, "127.0.0.1": 200, "10.1.2.3": 403, "evil.example": 403}),
+    ):
+        with served(open_storage(place), found) as url:
+            assert {host: Client(url, {"Host": host}).get("/health/live").status for host in hosts} == hosts
+
+
 def test_a_client_that_asks_too_often_is_sent_away(place: str) -> None:
     """One client in a loop would take the server from all others."""
     with served(open_storage(place), Settings(rate_per_s=5)) as url:
@@ -314,8 +394,15 @@ def test_a_read_only_server_changes_nothing(place: str) -> None:
         assert client.get("/api/v1/events").status == 200
         assert client.post("/api/v1/streams/order-1/events", {"type": "x"}).status == 403
         assert client.get("/", {"Accept": "text/html"}).status == 200
-        with hansard.open(url) as store, pytest.raises(hansard.StoreReadOnly):
-            store.add("order-1", "x")
+        for path in READ_ONLY_PAGES:
+            assert client.get(path, {"Accept": "text/html" if path[:4] != "/api" else "*/*"}).status == 200, path
+        assert client.post("/api/v1/groups/g/consumers", {}).status == 403
+        with hansard.open(url) as store:
+            assert list(store.readers()) == []
+            with pytest.raises(hansard.StoreReadOnly):
+                store.add("order-1", "x")
+            with pytest.raises(hansard.StoreReadOnly):
+                store.catch_up(hansard.Processor("p", lambda event: None))
 
 
 # Settings

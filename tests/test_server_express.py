@@ -15,6 +15,13 @@ from hansard.server.settings import Settings
 from hansard.storage.opening import open_storage
 from servers import Client, served
 
+
+@pytest.fixture(autouse=True)
+def without_traces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that uses OpenTelemetry, as that of other tests may, takes the ordinary way for all."""
+    monkeypatch.setattr(express, "is_in_use", lambda: False)
+
+
 ID = "0190c7a4-8f00-7000-8000-000000000001"
 ORDINARY = b"X-Special: 1\r\n"
 """A header that the express way does not know, so that it takes nothing."""

@@ -168,8 +168,11 @@ TRANSACTIONS_MAX: Final = 64
 GROUP_CONSUMERS_MAX: Final = 1_000
 """Consumers of groups that one server holds for HTTP clients."""
 
-WAITING_THREADS_MAX: Final = 32
-"""Threads of a server in which consumers of groups wait for their next event."""
+OUTCOMES_PAUSE_S: Final = 60.0
+"""How long a client of a bulk append may leave outcomes unread."""
+
+LAST_WRITE_S: Final = 2.0
+"""How long a server waits for a client to take the last piece of a stream, before the connection is cut."""
 
 API_KEYS_MAX: Final = 1_000
 """Keys of one store; all are kept in the server's memory."""

@@ -7,6 +7,7 @@ handler goes on in that trace, whenever and wherever it runs.
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any, Final
 
 from hansard.events import RecordedEvent
@@ -25,7 +26,7 @@ def traced_metadata(metadata: Mapping[str, Any] | None = None) -> dict[str, Any]
     {'by': 'jo'}
     """
     given = dict(metadata or {})
-    if _is_in_use() and TRACEPARENT not in given:
+    if is_in_use() and TRACEPARENT not in given:
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # only where it is used
 
         carrier: dict[str, str] = {}
@@ -36,7 +37,7 @@ def traced_metadata(metadata: Mapping[str, Any] | None = None) -> dict[str, Any]
 
 def following(event: RecordedEvent, reader: str) -> AbstractContextManager[Any]:
     """While a reader handles an event: in the trace that the event belongs to."""
-    if not _is_in_use():
+    if not is_in_use():
         return _NOTHING
     from opentelemetry import trace  # only where it is used
 
@@ -50,10 +51,45 @@ def following(event: RecordedEvent, reader: str) -> AbstractContextManager[Any]:
 
 def span(name: str) -> AbstractContextManager[Any]:
     """A step of the present trace."""
-    if not _is_in_use():
+    if not is_in_use():
         return _NOTHING
     started: AbstractContextManager[Any] = _tracer().start_as_current_span(name)
     return started
+
+
+def request_span(name: str, traceparent: str | None) -> AbstractContextManager[Any]:
+    """While a server answers a request: in the trace that the client has named."""
+    if not is_in_use():
+        return _NOTHING
+    from opentelemetry import trace  # only where it is used
+
+    started: AbstractContextManager[Any] = _tracer().start_as_current_span(
+        name, context=context_of(traceparent), kind=trace.SpanKind.SERVER
+    )
+    return started
+
+
+def measured(verb: str, seconds: float, events: int, error: str | None) -> None:
+    """Tell OpenTelemetry's metrics, where the program uses them, what a verb of an engine took and moved."""
+    if "opentelemetry.metrics" not in sys.modules:
+        return
+    durations, moved = _instruments()
+    attributes = {"hansard.verb": verb} if error is None else {"hansard.verb": verb, "error.type": error}
+    durations.record(seconds, attributes)
+    if events:
+        moved.add(events, attributes)
+
+
+@cache
+def _instruments() -> tuple[Any, Any]:
+    """Those of the program's provider, also of one that it sets later."""
+    from opentelemetry import metrics  # only where it is used
+
+    meter = metrics.get_meter(_NAME)
+    return (
+        meter.create_histogram("hansard.storage.duration", unit="s", description="Time of the engine's verbs."),
+        meter.create_counter("hansard.storage.events", unit="{event}", description="Events appended or read."),
+    )
 
 
 def context_of(traceparent: object) -> Any:
@@ -71,6 +107,6 @@ def _tracer() -> Any:
     return trace.get_tracer(_NAME)
 
 
-def _is_in_use() -> bool:
+def is_in_use() -> bool:
     """A program that uses it has imported it; looking for it would cost every other program."""
     return "opentelemetry.trace" in sys.modules

@@ -1,6 +1,8 @@
 """Running and controlling readers from asyncio: the same verbs, awaited."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from types import TracebackType
@@ -86,21 +88,42 @@ class AsyncConsumer:
         return self
 
     async def __anext__(self) -> RecordedEvent:
+        event = await self.take(math.inf)
+        if event is None:
+            raise StopAsyncIteration
+        return event
+
+    async def take(self, timeout_s: float) -> RecordedEvent | None:
+        """The next event whose turn it is, or None if there is none within the time, or the consumer is closed."""
+        deadline = time.monotonic() + timeout_s
         while not self._started.is_closed:
             moved = self._live.moved()
-            taking = asyncio.ensure_future(self._in_thread(self._started.take_now))
-            event: RecordedEvent | None
-            try:
-                event, pause_s = await asyncio.shield(taking)
-            except asyncio.CancelledError:
-                taking.add_done_callback(self._put_back)
-                raise
-            if event is not None:
+            event, pause_s = await self._take_now()
+            left = deadline - time.monotonic()
+            if event is not None or left <= 0:
                 return event
             with suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
+                async with asyncio.timeout(min(pause_s, left)):
                     await moved
-        raise StopAsyncIteration
+        return None
+
+    async def _take_now(self) -> tuple[RecordedEvent | None, float]:
+        taking: asyncio.Future[tuple[RecordedEvent | None, float]] = asyncio.ensure_future(
+            self._in_thread(self._started.take_now)
+        )
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(self._put_back)
+            raise
+
+    async def put_back(self, event: RecordedEvent) -> None:
+        """See Consumer.put_back."""
+        await self._in_thread(self._started.put_back, event)
+
+    @property
+    def name(self) -> str:
+        return self._started.name
 
     def _put_back(self, taking: "asyncio.Future[tuple[RecordedEvent | None, float]]") -> None:
         """The task that wanted an event was cancelled while one was taken for it."""

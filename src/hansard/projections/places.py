@@ -14,6 +14,9 @@ from hansard.limits import DATA_BYTES_MAX, PAGE_DOCUMENTS_MAX, TABLE_COLUMNS_MAX
 from hansard.serialization import decode_json, encode_json
 from hansard.storage.port import Dialect, Storage, StorageTransaction
 
+MODELS = "model/"
+"""Collections that begin so hold states."""
+
 States = dict[str, Any]
 Changes = Mapping[str, Any]
 """New states by key; None for one that is deleted."""
@@ -83,7 +86,7 @@ class Documents(Place):
 
 
 def _collection(name: str, label: str) -> str:
-    return f"model/{name}@{label}"
+    return f"{MODELS}{name}@{label}"
 
 
 class Table(Place):

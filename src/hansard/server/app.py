@@ -3,24 +3,26 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 from hansard.errors import HansardError, NotAuthenticated, StoreBusy
-from hansard.limits import REQUESTS_MAX
+from hansard.limits import LAST_WRITE_S, REQUESTS_MAX
 from hansard.server.access.permissions import NOBODY, Principal
 from hansard.server.access.rates import Rates
 from hansard.server.operations import Operation, Routes
 from hansard.server.requests import Disconnected, Request
-from hansard.server.responses import PLAIN, Answer, Response, Stream, problem_response, unexpected
+from hansard.server.responses import PLAIN, Answer, Response, Stream, line_of_problem, problem_response, unexpected
 from hansard.server.service import Service
 from hansard.server.ui.pages import error_page
+from hansard.tracing import TRACEPARENT, request_span
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
 log = logging.getLogger("hansard.server")
 
+_PROBES = "/health/"
 _FOR_PROGRAMS = ("/api/", "/health/", "/openapi.json", "/metrics")
 
 
@@ -46,6 +48,10 @@ class App:
             self._note(request, answer, time.perf_counter() - started)
         except Disconnected:
             return
+        except asyncio.CancelledError:
+            if not service.stopping.is_set():
+                raise
+            log.warning("%s %s was under way for too long when the server stopped", request.method, request.path)
         finally:
             service.requests_under_way -= 1
             request.release()
@@ -57,14 +63,15 @@ class App:
             principal = self._principal(request)
             operation, request.values = self._routes.find(request.method, request.segments)
             request.operation = operation
-            if self._rates is not None:
-                self._rates.check(request.client if principal is None else principal.name)
+            if self._rates is not None and not request.path.startswith(_PROBES):
+                self._rates.check(request.client if principal is None or principal.is_local else principal.name)
             if operation.needs is not None:
                 if principal is None:
                     raise NotAuthenticated("give a key or token: Authorization: Bearer …")
                 principal.check(operation.needs)
             request.principal = principal or NOBODY
-            return await operation.handler(self.service, request)
+            with request_span(f"{operation.method} {operation.path}", request.header(TRACEPARENT)):
+                return await operation.handler(self.service, request)
         except HansardError as error:
             return error_page(request, error) if _is_page(request) else problem_response(error)
         except (Disconnected, asyncio.CancelledError):
@@ -116,12 +123,16 @@ class App:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
         if writing.cancelled():
-            if self.service.stopping.is_set() and stream.goodbye is not None:
-                await write(stream.goodbye)
+            if self.service.stopping.is_set() and stream.goodbye is not None and not await _in_time(write(stream.goodbye)):
+                raise Disconnected
         elif (error := writing.exception()) is not None and not isinstance(error, Disconnected | OSError):
             # The status is sent already: the connection ends without its last chunk, so the client sees that it was cut off.
-            log.error("stream at %s ended early: %s: %s", request.path, type(error).__name__, error)
-            raise error
+            level = logging.WARNING if isinstance(error, HansardError) else logging.ERROR
+            log.log(level, "stream at %s ended early: %s: %s", request.path, type(error).__name__, error)
+            if stream.reads_body:  # its client reads outcomes, line by line
+                known = error if isinstance(error, HansardError) else unexpected()
+                await _in_time(write(line_of_problem(known)))
+            raise Disconnected
 
     def _note(self, request: Request, answer: Answer, seconds: float) -> None:
         operation = getattr(request, "operation", None)
@@ -130,6 +141,16 @@ class App:
             who = getattr(request, "principal", NOBODY).name
             facts = {"status": answer.status, "ms": round(seconds * 1000, 1), "who": who, "client": request.client}
             log.debug("%s %s", request.method, request.path, extra=facts)
+
+
+async def _in_time(last: Coroutine[Any, Any, None]) -> bool:
+    """What is written last; False if the client takes nothing any more."""
+    try:
+        async with asyncio.timeout(LAST_WRITE_S):
+            await last
+    except (TimeoutError, OSError, Disconnected):
+        return False
+    return True
 
 
 def _is_page(request: Request) -> bool:

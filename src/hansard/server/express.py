@@ -21,6 +21,7 @@ from hansard.server.app import log
 from hansard.server.http.appending import append_to_stream, placed
 from hansard.server.responses import PLAIN, Response, problem_response, unexpected
 from hansard.server.service import Service
+from hansard.tracing import is_in_use
 from hansard.wire.appends import EventForm, EventForms, event_of
 
 _PLAIN_URL: Final = re.compile(rb"/api/v1/streams/[A-Za-z0-9._~:@!$&'()*+,;=-]+/events")
@@ -54,7 +55,7 @@ class Express:
     ) -> bool:
         """Append what is asked for, and call `answer` with the whole answer later; or False: nothing was done."""
         service = self._service
-        if service.requests_under_way >= REQUESTS_MAX or log.isEnabledFor(10):
+        if service.requests_under_way >= REQUESTS_MAX or log.isEnabledFor(10) or is_in_use():
             return False
         try:
             principal = self._principal(headers)

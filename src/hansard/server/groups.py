@@ -1,28 +1,28 @@
-"""Consumers of groups that HTTP clients have joined. Each is a Consumer of the store; one that its client leaves silent ends."""
+"""Consumers of groups that HTTP clients have joined. Each is a consumer of the store; one that its client leaves silent ends."""
 
-import threading
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Literal
 
 from uuid_utils import uuid7
 
+from hansard.aio import AsyncStore
 from hansard.errors import AccessDenied, InvalidInput, ResourceNotFound, StoreBusy
 from hansard.events import RecordedEvent
 from hansard.limits import GROUP_CONSUMERS_MAX
-from hansard.processors.consumer import Consumer
+from hansard.processors.async_face import AsyncConsumer
 from hansard.query import Query
-from hansard.store import Store
 
 
 class HeldConsumer:
-    """A consumer, and the events that its client has taken and not finished. One request at a time."""
+    """A consumer, and the events that its client has taken and not finished."""
 
-    def __init__(self, consumer: Consumer, lease_s: float, owner: str) -> None:
+    def __init__(self, consumer: AsyncConsumer, lease_s: float, owner: str) -> None:
         self.consumer = consumer
         self.lease_s = lease_s
         self.owner = owner
-        self._lock = threading.Lock()
+        self._finishing = asyncio.Lock()
         self._heard_s = time.monotonic()
         self._out: dict[int, tuple[RecordedEvent, float]] = {}
 
@@ -33,29 +33,34 @@ class HeldConsumer:
     def hear(self) -> None:
         self._heard_s = time.monotonic()
 
-    def take(self, limit: int, wait_s: float) -> list[RecordedEvent]:
+    async def take(self, limit: int, wait_s: float) -> list[RecordedEvent]:
         """Up to `limit` events whose turn it is; waits for the first one. Those that were taken longer ago than a lease and never
-        finished come again: their answer may have been lost."""
-        with self._lock:
-            self.hear()
-            now = time.monotonic()
-            taken = [event for event, since in self._out.values() if now - since > self.lease_s][:limit]
-            while len(taken) < limit and (event := self.consumer.take(0.0 if taken else wait_s)) is not None:
+        finished come again: their answer may have been lost. If it is cancelled, what it has taken has its turn again."""
+        self.hear()
+        now = time.monotonic()
+        taken = [event for event, since in self._out.values() if now - since > self.lease_s][:limit]
+        self._out |= {event.position: (event, now) for event in taken}
+        try:
+            while len(taken) < limit and (event := await self.consumer.take(0.0 if taken else wait_s)) is not None:
+                self._out[event.position] = event, time.monotonic()
                 taken.append(event)
-            self._out |= {event.position: (event, time.monotonic()) for event in taken}
-            self.hear()
-            return taken
+        except asyncio.CancelledError:
+            await self.put_back(taken)
+            raise
+        self.hear()
+        return taken
 
-    def put_back(self, events: Sequence[RecordedEvent]) -> None:
+    async def put_back(self, events: Sequence[RecordedEvent]) -> None:
         """Nobody was there any more to be given them."""
-        with self._lock:
-            for event in events:
-                if self._out.pop(event.position, None) is not None:
-                    self.consumer.put_back(event)
+        for event in events:
+            if self._out.pop(event.position, None) is not None:
+                await self.consumer.put_back(event)
 
-    def finish(self, verb: Literal["ack", "nack", "park"], positions: list[int], *, delay_s: float | None, reason: str) -> None:
+    async def finish(
+        self, verb: Literal["ack", "nack", "park"], positions: list[int], *, delay_s: float | None, reason: str
+    ) -> None:
         """All of them, in the order given, or InvalidInput for the first that is not out."""
-        with self._lock:
+        async with self._finishing:
             self.hear()
             for position in positions:
                 if position not in self._out:
@@ -63,28 +68,36 @@ class HeldConsumer:
             for position in dict.fromkeys(positions):
                 event, _ = self._out[position]
                 if verb == "ack":
-                    self.consumer.ack(event)
+                    await self.consumer.ack(event)
                 elif verb == "nack":
-                    self.consumer.nack(event, delay_s=delay_s)
+                    await self.consumer.nack(event, delay_s=delay_s)
                 else:
-                    self.consumer.park(event, reason)
-                del self._out[position]
+                    await self.consumer.park(event, reason)
+                self._out.pop(position, None)
             if verb == "ack":
-                self.consumer.flush()
+                await self.consumer.flush()
 
 
 class HeldConsumers:
-    """All consumers of one server. To be called from threads."""
+    """All consumers of one server."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: AsyncStore) -> None:
         self._store = store
         self._held: dict[str, HeldConsumer] = {}
+        self._joining = 0
 
-    def join(self, group: str, query: Query, *, partitions: int, after: int | Literal["head"], lease_s: float, owner: str) -> str:
-        self.end_silent()
-        if len(self._held) >= GROUP_CONSUMERS_MAX:
+    async def join(
+        self, group: str, query: Query, *, partitions: int, after: int | Literal["head"], lease_s: float, owner: str
+    ) -> str:
+        await self.end_silent()
+        if len(self._held) + self._joining >= GROUP_CONSUMERS_MAX:
             raise StoreBusy(f"{GROUP_CONSUMERS_MAX} consumers are held already; come again")
-        consumer = self._store.join(group, query, partitions=partitions, after=after, lease_s=lease_s)
+        self._joining += 1
+        try:
+            consumer = self._store.join(group, query, partitions=partitions, after=after, lease_s=lease_s)
+            await consumer.__aenter__()
+        finally:
+            self._joining -= 1
         id = str(uuid7())
         self._held[id] = HeldConsumer(consumer, lease_s, owner)
         return id
@@ -98,21 +111,21 @@ class HeldConsumers:
             raise AccessDenied(f"consumer {id} belongs to somebody else")
         return held
 
-    def leave(self, group: str, id: str, owner: str) -> None:
+    async def leave(self, group: str, id: str, owner: str) -> None:
         held = self.of(group, id, owner)
         if self._held.pop(id, None) is not None:
-            held.consumer.close()
+            await held.consumer.close()
 
-    def end_silent(self) -> None:
+    async def end_silent(self) -> None:
         """Consumers whose clients are gone give their events to others."""
         for id, held in list(self._held.items()):
             if held.is_silent and self._held.pop(id, None) is not None:
-                held.consumer.close()
+                await held.consumer.close()
 
     def __bool__(self) -> bool:
         return bool(self._held)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         while self._held:
             _, held = self._held.popitem()
-            held.consumer.close()
+            await held.consumer.close()

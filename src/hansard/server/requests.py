@@ -168,15 +168,22 @@ class Request:
 
     def sends(self, *known: str) -> str:
         """The media type of the body, which must be one of these."""
+        self._check_plain()
         media = self.media_type
         if media not in known:
             raise MediaTypeUnsupported(f"Content-Type: {media or 'none'}: expected {' or '.join(known)}")
         return media
 
+    def _check_plain(self) -> None:
+        encoding = (self.header("content-encoding") or "identity").strip().lower()
+        if encoding != "identity":
+            raise MediaTypeUnsupported(f"Content-Encoding: {encoding}: bodies are taken as they are, not compressed")
+
     # Its body
 
     async def body(self, bytes_max: int = REQUEST_BYTES_MAX) -> bytes:
-        """The whole body. Raises RequestTooLarge, RequestTimedOut or StoreBusy."""
+        """The whole body. Raises RequestTooLarge, RequestTimedOut, StoreBusy, or MediaTypeUnsupported for a compressed one."""
+        self._check_plain()
         announced = int(self.header("content-length") or 0)
         self._check_size(announced, bytes_max)
         message = await self._next(asyncio.timeout(REQUEST_BODY_PAUSE_S))

@@ -74,6 +74,11 @@ def problem_response(error: HansardError) -> Response:
     return Response(_encode(problem_of(error)), OUTCOMES[error.code].http_status, PROBLEM, headers)
 
 
+def line_of_problem(error: HansardError) -> bytes:
+    """Of a stream of outcomes."""
+    return _encode({"problem": problem_of(error)}) + b"\n"
+
+
 def unexpected() -> HansardError:
     """What a client is told of an error of our own."""
     error = StorageFailed("the server failed unexpectedly; its log says more")

@@ -5,13 +5,14 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 from hansard.aio import AsyncStore
 from hansard.async_appends import AsyncAppends
 from hansard.domain import NO_DOMAIN, Domain
 from hansard.events import RecordedEvent
-from hansard.limits import READERS_MAX, SHARED_BYTES_MAX, SHARED_EVENTS_MAX, WAITING_THREADS_MAX
+from hansard.limits import READERS_MAX, SHARED_BYTES_MAX, SHARED_EVENTS_MAX
 from hansard.server.access.gate import Gate
 from hansard.server.groups import HeldConsumers
 from hansard.server.metrics import Metrics
@@ -47,8 +48,7 @@ class Service:
         self._loop = asyncio.get_running_loop()
         self.control = Store(storage)
         """For what is done now and then, in threads: readers, projections, timers."""
-        self.groups = HeldConsumers(self.control)
-        self._waiters = ThreadPoolExecutor(WAITING_THREADS_MAX, thread_name_prefix="hansard-server-waiter")
+        self.groups = HeldConsumers(self.store)
         self.appends = AsyncAppends(storage, self._loop)
         self._threads = ThreadPoolExecutor(READERS_MAX, thread_name_prefix="hansard-server")
         self.transactions = OpenTransactions(storage, self._loop)
@@ -58,15 +58,11 @@ class Service:
         while True:
             await asyncio.sleep(_KEEPING_S)
             if self.groups:
-                await self.in_thread(self.groups.end_silent)
+                await self.groups.end_silent()
 
     def in_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
         """Run what may wait for the disk."""
-        return self._loop.run_in_executor(self._threads, call, *arguments)
-
-    def in_waiting_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
-        """Run what waits for events; it keeps no read from running."""
-        return self._loop.run_in_executor(self._waiters, call, *arguments)
+        return self._loop.run_in_executor(self._threads, copy_context().run, call, *arguments)
 
     async def unless_stopping(self, waiting: Coroutine[Any, Any, _T], otherwise: _T) -> _T:
         """What is waited for; if the server stops before it is there, something else at once."""
@@ -86,12 +82,11 @@ class Service:
     async def close(self) -> None:
         self.stop()
         await self.transactions.close()
-        await self.in_thread(self.groups.close)
+        await self.groups.close()
         await self.in_thread(self.control.close)
         await self.seen_store.close()
         await self.store.close()
         self._threads.shutdown(wait=False)
-        self._waiters.shutdown(wait=False)
 
 
 class Frames:

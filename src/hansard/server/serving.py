@@ -12,7 +12,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from hansard.domain import NO_DOMAIN, Domain
 from hansard.errors import OpenFailed
-from hansard.limits import KEEP_ALIVE_S, REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_S
+from hansard.limits import KEEP_ALIVE_S, LAST_WRITE_S, REQUEST_HEADERS_BYTES_MAX, REQUEST_HEADERS_S
 from hansard.server.access.gate import Gate
 from hansard.server.app import App
 from hansard.server.express import EXPRESS_BYTES_MAX, Express
@@ -195,8 +195,20 @@ class Serving(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Streams without an end are ended first; then requests under way have their time."""
         self._service.stop()
-        await super().shutdown(sockets)
+        aborting = asyncio.ensure_future(self._abort_stuck())
+        try:
+            await super().shutdown(sockets)
+        finally:
+            aborting.cancel()
         self._captured_signals.clear()  # it was asked to stop, and has: that is no failure
+
+    async def _abort_stuck(self) -> None:
+        """A connection that is closed, but whose client takes nothing of what is left, is not waited for."""
+        while True:
+            await asyncio.sleep(LAST_WRITE_S)
+            for connection in list(self.server_state.connections):
+                if connection.transport is not None and connection.transport.is_closing():
+                    connection.transport.abort()
 
 
 async def serve(

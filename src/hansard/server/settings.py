@@ -49,7 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise InvalidInput("tls_key", self.tls_key, "give a certificate and its key, or neither")
         if self.jwt_jwks is not None and not self.jwt_audience:
             raise InvalidInput("jwt_audience", self.jwt_audience, "name the audience that tokens must be meant for")
-        if self.rate_per_s is not None and self.rate_per_s <= 0:
+        if not self.slow_ms >= 0:
+            raise InvalidInput("slow_ms", self.slow_ms, "expected 0 or more")
+        if self.rate_per_s is not None and not self.rate_per_s > 0:
             raise InvalidInput("rate_per_s", self.rate_per_s, "expected more than 0")
         if self.log_format not in ("text", "json"):
             raise InvalidInput("log_format", self.log_format, "expected text or json")

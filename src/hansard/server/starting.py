@@ -41,6 +41,9 @@ def start(
     Raises InvalidInput for what is not safe, OpenFailed if the store or the address cannot be opened.
     """
     check_safe(settings)
+    for name, path in (("tls_certificate", settings.tls_certificate), ("tls_key", settings.tls_key)):
+        if path is not None and not os.access(path, os.R_OK):
+            raise InvalidInput(name, path, "there is no such file, or it cannot be read")
     storage = open_storage(place, read_only=settings.read_only, must_exist=settings.read_only)
     try:
         gate, refreshing = gate_of(storage, settings)
@@ -85,6 +88,8 @@ def check_safe(settings: Settings) -> None:
 def asks_for_keys(settings: Settings) -> bool:
     if settings.authentication is not None:
         return settings.authentication
+    if settings.jwt_jwks is not None:
+        return True
     return not is_loopback(settings.host) and not settings.allow_insecure
 
 

@@ -186,6 +186,8 @@ class _Driven:
         except InlineFailed as error:
             if isinstance(error.__cause__, _Refused):
                 return {}
+            if isinstance(error.__cause__, InvalidInput):
+                raise error.__cause__ from None
             raise
         except Conflict as error:
             return {"problem": problem_of(error)}
@@ -200,7 +202,7 @@ class _Driven:
             if isinstance(step, RefuseStep):
                 raise _Refused
             self._results.append(self._done(transaction, step))
-        raise _RolledBack  # it ended in the middle of an append
+        raise InvalidInput("then", "commit", "a tentative append waits to be kept or refused; nothing was stored")
 
     def _next(self) -> _Asked:
         try:

@@ -15,7 +15,7 @@ from hansard.query import Query
 from hansard.storage.around import Around
 from hansard.storage.port import ResultT, Storage, StorageTransaction, Ticket
 from hansard.streams import StreamInfo
-from hansard.tracing import span
+from hansard.tracing import measured, span
 
 
 class Observer(Protocol):
@@ -88,7 +88,9 @@ class Instrumented(Around):
             error = raised
             raise
         finally:
-            self._observer.observed(verb, time.perf_counter() - started, events=sum(events), error=error, what=what)
+            seconds, count = time.perf_counter() - started, sum(events)
+            self._observer.observed(verb, seconds, events=count, error=error, what=what)
+            measured(verb, seconds, count, None if error is None else error.code)
 
 
 class _ObservedSettling:
@@ -104,6 +106,7 @@ class _ObservedSettling:
             for ticket in tickets:
                 count = 0 if ticket.appended is None else ticket.appended.last_position - ticket.appended.first_position + 1
                 append = ticket.append
+                measured("append", seconds, count, None if ticket.error is None else ticket.error.code)
                 self._observer.observed(
                     "append",
                     seconds,

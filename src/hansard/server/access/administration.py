@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable
 
 from hansard.appends import StreamAppend, append_of
+from hansard.errors import InvalidInput
 from hansard.server.access import keys
 from hansard.server.access.keys import KeyDocument
 from hansard.server.access.permissions import grants_of
@@ -15,9 +16,14 @@ from hansard.storage.port import StorageTransaction
 _DAY_US = 86_400 * 1_000_000
 
 
+_DAYS_MAX = 36_500
+
+
 def add_key(place: str | os.PathLike[str], name: str, permissions: Iterable[str], *, by: str, days: float | None = None) -> str:
     """A new key's text, which is kept nowhere. `days`: until it expires. Raises InvalidInput."""
     grants = grants_of(permissions)
+    if days is not None and not 0 < days <= _DAYS_MAX:
+        raise InvalidInput("days", days, f"expected more than 0, and at most {_DAYS_MAX}")
     now = now_us()
     expires_us = None if days is None else now + int(days * _DAY_US)
 

@@ -75,7 +75,7 @@ class Gate:
         if header == self._asked_before or (self._takes_any_host and not self._hosts):
             return True
         host = host_of(header.decode("latin-1"))
-        if host in self._hosts or (not self._takes_any_host and (host == "localhost" or is_loopback(host))):
+        if host in self._hosts or host == "localhost" or is_loopback(host) or (self._takes_any_host and _is_address(host)):
             self._asked_before = header
             return True
         return False
@@ -96,6 +96,15 @@ def _host_of_origin(origin: str) -> str:
         return urlsplit(origin).netloc.lower()
     except ValueError:
         return ""
+
+
+def _is_address(host: str) -> bool:
+    """An address cannot be pointed elsewhere, as a name can."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def host_of(header: str | None) -> str:

@@ -123,5 +123,5 @@ LOCAL = Principal("local", (Grant(Permission.ADMIN),), is_local=True)
 NOBODY = Principal("nobody", ())
 """Somebody who has not said who they are, where they need not."""
 
-LOCAL_READER = Principal("local", (Grant(Permission.READ),), is_local=True)
-"""The same for a store that was opened read-only."""
+LOCAL_READER = Principal("local", (Grant(Permission.READ), Grant(Permission.SUBSCRIBE)), is_local=True)
+"""The same for a store that was opened read-only, which refuses what would be written."""

@@ -9,7 +9,7 @@ from urllib.request import urlopen
 import jwt
 
 from hansard.errors import HansardError, InvalidInput, NotAuthenticated, OpenFailed
-from hansard.server.access.permissions import Principal, grants_of
+from hansard.server.access.permissions import Permission, Principal, grants_of
 
 _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Asymmetric ones only: with a public key set nobody but the issuer can sign."""
@@ -56,7 +56,7 @@ class Tokens:
         """Whom a token names. Raises NotAuthenticated, which says what is wrong with it."""
         try:
             claims = self._claims(text)
-            return Principal(str(claims["sub"]), grants_of(_scopes(claims)))
+            return Principal(str(claims["sub"]), grants_of(_permissions_in(claims)))
         except (jwt.PyJWTError, KeyError, HansardError) as error:
             raise NotAuthenticated(f"the token is not accepted: {error}") from None
 
@@ -77,6 +77,13 @@ class Tokens:
         return claims
 
 
-def _scopes(claims: dict[str, Any]) -> list[str]:
-    given = claims.get("permissions", claims.get("scope", ""))
+def _permissions_in(claims: dict[str, Any]) -> list[str]:
+    """What is meant for us: of `permissions` all of it; of a scope, which says other things, too, what names a permission."""
+    if "permissions" in claims:
+        return _texts(claims["permissions"])
+    scopes = [text for name in ("scope", "scp") for text in _texts(claims.get(name, ""))]
+    return [text for text in scopes if text.partition(":")[0] in set(Permission)]
+
+
+def _texts(given: Any) -> list[str]:
     return [str(item) for item in given] if isinstance(given, list) else str(given).split()

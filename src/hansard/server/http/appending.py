@@ -1,24 +1,25 @@
 """Appending: to one stream, to many, under conditions, in bulk, and as CloudEvents."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from hansard.appends import Append, Appended, StreamAppend, append_of
-from hansard.errors import HansardError, InvalidInput, WrongExpectedVersion
+from hansard.errors import HansardError, InvalidInput, RequestTimedOut, WrongExpectedVersion
 from hansard.events import Event
+from hansard.limits import OUTCOMES_PAUSE_S
 from hansard.server.access.permissions import Permission
 from hansard.server.http import cloudevents
 from hansard.server.http.parameters import version_tag, whole_number
 from hansard.server.operations import JSON, LINES, Operations
 from hansard.server.requests import Request, decoded_json
-from hansard.server.responses import Answer, Response, Stream, Write, header
+from hansard.server.responses import Answer, Response, Stream, Write, header, line_of_problem
 from hansard.server.service import Service
 from hansard.streams import ANY, NO_STREAM, STREAM_EXISTS
 from hansard.tracing import TRACEPARENT
 from hansard.wire.appends import AppendForm, EventForm, EventForms, append_of_form, event_of
-from hansard.wire.problems import problem_of
 
 operation = Operations("Appending")
 
@@ -89,14 +90,19 @@ async def append(service: Service, request: Request) -> Answer:
 async def append_in_bulk(service: Service, request: Request) -> Answer:
     """Append many times in one request: one append a line in, one outcome a line out, in the same order.
 
-    Each line is an append of its own: one that is refused stops no other. Outcomes are sent as they come.
+    Each line is an append of its own: one that is refused stops no other. Outcomes are sent as they come, and are to be read
+    meanwhile: a client that only sends is waited for, and after a minute cut off. One that cannot do both sends less at a time.
     """
     request.sends(LINES)
 
     async def write_all(write: Write) -> None:
         async for group in _groups(request):
             outcomes = [await _outcome(service, request, line, pending) for line, pending in _begun(service, request, group)]
-            await write(b"".join(outcomes))
+            try:
+                async with asyncio.timeout(OUTCOMES_PAUSE_S):
+                    await write(b"".join(outcomes))
+            except TimeoutError:
+                raise RequestTimedOut(f"outcomes were not read for {OUTCOMES_PAUSE_S:g} s; read them while you send") from None
 
     return Stream(write_all, LINES, reads_body=True)
 
@@ -133,7 +139,7 @@ async def _outcome(service: Service, request: Request, line: bytes, pending: Any
             raise pending
         return _encode(Outcome(appended=await pending)) + b"\n"
     except HansardError as error:
-        return _encode(Outcome(problem=problem_of(error))) + b"\n"
+        return line_of_problem(error)
 
 
 def _begin(service: Service, request: Request, form: AppendForm) -> Any:

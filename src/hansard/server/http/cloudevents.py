@@ -4,6 +4,7 @@ attributes are its metadata.
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 """
 
+from base64 import b64decode
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -54,7 +55,12 @@ def _structured(members: dict[str, msgspec.Raw]) -> Event:
     if "data" in members and "data_base64" in members:
         raise InvalidInput("data_base64", "…", "give data or data_base64, not both")
     if "data_base64" in members:
-        return _event(attributes, msgspec.json.encode({"data_base64": decoded_json(bytes(members["data_base64"]), str)}))
+        text = decoded_json(bytes(members["data_base64"]), str)
+        try:
+            b64decode(text, validate=True)
+        except ValueError as error:
+            raise InvalidInput("data_base64", text, f"not base64: {error}") from None
+        return _event(attributes, msgspec.json.encode({"data_base64": text}))
     return _event(attributes, bytes(members["data"]) if "data" in members else b"null")
 
 

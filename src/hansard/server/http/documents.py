@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from hansard.limits import PAGE_DOCUMENTS_MAX
+from hansard.projections.places import MODELS
 from hansard.server.access.permissions import Permission
 from hansard.server.operations import JSON, Operations
 from hansard.server.requests import Disconnected, Request
@@ -62,7 +63,7 @@ class TransactionAnswer(msgspec.Struct):
 async def get_documents(service: Service, request: Request) -> Answer:
     """The documents of some keys of a collection. Unknown keys are left out."""
     asked: KeysForm = await request.decoded(KeysForm)
-    request.principal.check_all(Permission.SUBSCRIBE)
+    _check_allowed(request, asked.collection)
     return json_of(FoundDocuments(await service.in_thread(service.storage.get, shared(asked.collection), asked.keys)))
 
 
@@ -72,10 +73,17 @@ async def get_documents(service: Service, request: Request) -> Answer:
 async def scan_documents(service: Service, request: Request) -> Answer:
     """The documents of a collection, in the order of their keys."""
     asked: ScanForm = await request.decoded(ScanForm)
-    request.principal.check_all(Permission.SUBSCRIBE)
+    _check_allowed(request, asked.collection)
     collection = shared(asked.collection)
     page = await service.in_thread(lambda: service.storage.scan(collection, after=asked.after, limit=asked.limit))
     return json_of(DocumentsPage([KeyedDocument(key, document) for key, document in page]))
+
+
+def _check_allowed(request: Request, collection: str) -> None:
+    """States of read models are read; what readers keep of themselves is for whoever subscribes."""
+    request.principal.check_all(Permission.SUBSCRIBE)
+    if collection.startswith(MODELS):
+        request.principal.check_all(Permission.READ)
 
 
 @operation(

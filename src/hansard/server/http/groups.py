@@ -79,15 +79,13 @@ async def join_group(service: Service, request: Request) -> Answer:
     form: JoinForm = await request.decoded(JoinForm)
     query = query_of(form.query)
     request.principal.check_query(Permission.SUBSCRIBE, query)
-    id = await service.in_thread(
-        lambda: service.groups.join(
-            group,
-            query,
-            partitions=form.partitions,
-            after=form.after,
-            lease_s=form.lease_s,
-            owner=request.principal.name,
-        )
+    id = await service.groups.join(
+        group,
+        query,
+        partitions=form.partitions,
+        after=form.after,
+        lease_s=form.lease_s,
+        owner=request.principal.name,
     )
     return json_of(Joined(id), 201)
 
@@ -104,16 +102,19 @@ async def take_events(service: Service, request: Request) -> Answer:
     form: TakeForm = await request.decoded(TakeForm)
     held = _held(service, request)
     wait_s = min(form.wait_s, held.lease_s / 2)
-    taking = asyncio.ensure_future(service.in_waiting_thread(lambda: held.take(form.limit, wait_s)))
+    taking = asyncio.ensure_future(service.unless_stopping(held.take(form.limit, wait_s), []))
     gone = asyncio.ensure_future(request.disconnected())
     try:
         await asyncio.wait((taking, gone), return_when=asyncio.FIRST_COMPLETED)
     finally:
         gone.cancel()
-    events = await taking
     if gone.done() and not gone.cancelled():
-        await service.in_thread(held.put_back, events)
+        if not taking.done():
+            taking.cancel()
+        else:
+            await held.put_back(taking.result())
         raise Disconnected
+    events = await taking
     return Response(b'{"events":[%b]}' % b",".join([form_of(event) for event in events]))
 
 
@@ -156,7 +157,7 @@ async def park_events(service: Service, request: Request) -> Answer:
 async def leave_group(service: Service, request: Request) -> Answer:
     """Leave: events that are not finished go to others at once."""
     group, consumer = request.values["group"], request.values["consumer"]
-    await service.in_thread(service.groups.leave, group, consumer, request.principal.name)
+    await service.groups.leave(group, consumer, request.principal.name)
     return OK
 
 
@@ -174,5 +175,5 @@ async def _finished(
     reason: str = "",
 ) -> Answer:
     held = _held(service, request)
-    await service.in_thread(lambda: held.finish(verb, positions, delay_s=delay_s, reason=reason))
+    await held.finish(verb, positions, delay_s=delay_s, reason=reason)
     return OK

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Meta
 
-from hansard.errors import ResourceNotFound
+from hansard.errors import InvalidInput, ResourceNotFound
 from hansard.events import RecordedEvent, check_event_id
 from hansard.limits import HTTP_PAGE_EVENTS_MAX, PAGE_EVENTS_MAX, POSITION_MAX
 from hansard.query import Query
@@ -100,6 +100,7 @@ async def read_log(service: Service, request: Request) -> Answer:
     request.principal.check_query(Permission.READ, query)
     match request.accepts(JSON, LINES, EVENT_STREAM):
         case "text/event-stream":
+            _check_tail(asked, "before")
             return tail(service, query, asked.after if resumed is None else resumed)
         case "application/x-ndjson":
             return _lines(service, query, asked.after, asked.before, asked.backwards, asked.limit)
@@ -135,6 +136,7 @@ async def query_log(service: Service, request: Request) -> Answer:
     request.principal.check_query(Permission.READ, query)
     match request.accepts(JSON, LINES, EVENT_STREAM):
         case "text/event-stream":
+            _check_tail(asked, "before")
             return tail(service, query, asked.after if resumed is None else resumed)
         case "application/x-ndjson":
             return _lines(service, query, asked.after, asked.before, asked.backwards, asked.limit)
@@ -189,7 +191,7 @@ async def read_stream(service: Service, request: Request) -> Answer:
     info = await service.store.stream(stream)
     match request.accepts(JSON, LINES, EVENT_STREAM):
         case "text/event-stream":
-            return tail(service, Query(stream=stream), resumed or 0)
+            return tail(service, Query(stream=stream), await _tail_after(service, stream, asked, resumed))
         case "application/x-ndjson":
             return _stream_lines(service, stream, asked)
     headers = [header("etag", version_tag(info.version))]
@@ -202,6 +204,27 @@ async def read_stream(service: Service, request: Request) -> Answer:
         bound = {"before_version" if asked.backwards else "after_version": events[-1].version}
         following = _next(f"/api/v1/streams/{quote(stream, safe='')}/events", asked, {**bound, "limit": limit})
     return _page(events, following, await service.store.head(), headers)
+
+
+async def _tail_after(service: Service, stream: str, asked: StreamParameters, resumed: int | None) -> int:
+    """Where a stream's tail begins: `Last-Event-ID` is a position, `after_version` a version."""
+    _check_tail(asked, "before_version")
+    if resumed is not None:
+        return resumed
+    if not asked.after_version:
+        return 0
+    before = asked.after_version + 1
+    found = await service.in_thread(
+        lambda: service.storage.read_stream(stream, after_version=0, before_version=before, backwards=True, limit=1)
+    )
+    return found[0].position if found and found[0].version == asked.after_version else await service.store.head()
+
+
+def _check_tail(asked: Any, before: str) -> None:
+    """What has no meaning for a tail is not passed over in silence."""
+    for name in (before, "backwards", "limit"):
+        if value := getattr(asked, name):
+            raise InvalidInput(name, value, "a stream of events that go on (text/event-stream) has no end and one direction")
 
 
 # Pages

@@ -57,7 +57,7 @@ async def show_catalogue(service: Service, request: Request) -> Answer:
         entries=entries[:_TYPES_MAX],
         more=max(0, len(entries) - _TYPES_MAX),
         samples=samples,
-        head=service.seen.head(),
+        head=await service.seen_store.head(),
         has_types=service.domain.types is not None,
     )
 

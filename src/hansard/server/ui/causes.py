@@ -31,6 +31,9 @@ def graph_of(storage: Storage, event: RecordedEvent) -> Graph:
     known = {event.id_bytes: event, **_causes(storage, event)}
     first = min(known.values(), key=lambda one: one.position)
     looked_to, is_whole = _follow(storage, known, first.position)
+    if looked_to < event.position and len(known) < _EVENTS_MAX:  # its own consequences are what is asked for
+        looked_to, is_whole = _follow(storage, known, event.position)
+        is_whole = False
     events = sorted(known.values(), key=lambda one: one.position)
     arrows = [
         (known[cause].position, one.position)
