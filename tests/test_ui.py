@@ -69,11 +69,12 @@ class Page:
         assert [url for url in self.asked if not url.startswith(self.url)] == [], "a request has left the machine"
 
 
+def fails(event: Any) -> None:
+    raise ValueError("no such account")
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[hansard.Store]:
-    def fails(event: Any) -> None:
-        raise ValueError("no such account")
-
     with hansard.open(tmp_path / "log.db") as opened:
         first = Event("placed", {"customer": {"name": "Jo", "city": "Ulm"}, "amount": 12}, tags={"customer:1"})
         opened.append("order-1", first)
@@ -248,6 +249,61 @@ def test_dead_letters_are_retried_and_discarded(page: Page, store: hansard.Store
     page.go("/readers/mailer")
     page.tab.get_by_text("None.").wait_for()
     assert [e.type for e in store.all("hansard.audit")] == ["hansard.dead-letters-retried"]
+
+
+def test_letters_that_are_gone_disappear_and_new_ones_appear(page: Page, store: hansard.Store) -> None:
+    """Somebody would press Retry for what was done long ago, or wait for a letter that is there."""
+    page.go("/readers/mailer")
+    assert "no such account" in page.tab.locator("#letters").inner_text()
+    letters = store.reader("mailer").dead_letters
+    for letter in list(letters):
+        letters.discard(letter.sequence)
+    page.tab.locator("#letters").get_by_text("None.").wait_for(timeout=10_000)
+    store.append("order-9", Event("paid"))
+    store.catch_up(Processor("mailer", fails, query=Query(types={"paid"}), on_failure=PARK, retry=Retry(attempts=1)))
+    page.tab.locator("#letters").get_by_text("order-9").wait_for(timeout=10_000)
+
+
+def test_names_with_commas_and_spaces_are_found(page: Page, store: hansard.Store) -> None:
+    """Its own link would lead to nothing."""
+    store.append("odd-1", Event("a, b", tags={"x,y", ' "q" '}))
+    for name in ("a, b", "x,y", ' "q" '):
+        page.go("/charts" if name == "a, b" else "/")
+        page.tab.get_by_role("link", name=name.strip(), exact=True).first.click()
+        page.tab.wait_for_load_state("load")
+        assert page.tab.locator("#rows tr").count() == 1, name
+        assert "odd-1" in page.tab.locator("#rows").inner_text()
+
+
+def test_live_numbers_are_those_that_are_stored(page: Page, store: hansard.Store) -> None:
+    """A browser's numbers are too small for some, and 1.0 is not 1."""
+    page.go("/")
+    page.tab.get_by_role("checkbox").check()
+    page.tab.get_by_text("waiting for events").wait_for()
+    store.append("n-1", Event("number", data_json=b'{"id":12345678901234567890,"x":1.0,"y":2}'))
+    page.tab.get_by_text("1 new").wait_for()
+    assert '{"id":12345678901234567890,"x":1.0,"y":2}' in page.tab.locator("#rows tr").first.inner_text()
+
+
+def test_a_stream_that_is_too_long_is_travelled_as_far_as_it_goes(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page would only say that it cannot."""
+    monkeypatch.setattr("hansard.server.ui.travel._EVENTS_MAX", 2)
+    page.go("/travel?stream=order-1")
+    assert page.tab.get_by_role("slider").get_attribute("max") == "2"
+    assert "to be travelled up to 2" in page.tab.locator("#travel").inner_text()
+
+
+def test_consequences_right_behind_an_event_are_found(page: Page, store: hansard.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of its first cause, long ago, would use up what is looked at."""
+    monkeypatch.setattr("hansard.server.ui.causes._LOOKED_AT_MAX", 3)
+    root = store.add("long-1", "root")
+    store.append("noise-1", [Event("noise") for _ in range(2_500)])
+    command = store.append("long-1", Event("command", metadata={"causation_id": str(root.id)}))
+    cause = store.all("long-1")[-1]
+    store.append("long-1", Event("effect", metadata={"causation_id": str(cause.id)}))
+    page.go(f"/event/{command.first_position}/graph")
+    shown = page.tab.locator("svg").first.text_content() or ""
+    assert all(name in shown for name in ("root", "command", "effect"))
 
 
 def test_everything_can_be_done_by_keyboard(page: Page) -> None:

@@ -1,5 +1,6 @@
 """The log, newest first: search, jump to a position or a time, live tail; and the list of streams, and one stream."""
 
+import csv
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -91,8 +92,13 @@ def _live(asked: LogAsked, head: int) -> str:
 
 
 def _words(text: str) -> list[str]:
-    """Several names stand with commas between them."""
-    return [word.strip() for word in text.split(",") if word.strip()]
+    """Several names stand with commas between them; one that has a comma itself, or spaces at its ends, stands in quotes."""
+    try:
+        words = next(csv.reader([text], skipinitialspace=True, strict=True), [])
+    except csv.Error:  # a quote that does not end
+        words = text.split(",")
+    quoted = '"' in text
+    return [found for word in words if (found := word if quoted else word.strip())]
 
 
 @operation("GET", "/streams", needs=Permission.READ, parameters=StreamsAsked, returns={200: {HTML: None}})

@@ -197,7 +197,17 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+def _word(name: str) -> str:
+    """A name in the search: in quotes where it has a comma, a quote, or spaces at its ends."""
+    if "," in name or '"' in name or name != name.strip():
+        return '"' + name.replace('"', '""') + '"'
+    return name
+
+
 _environment.filters |= {
+    "word": _word,
     "time": _short_time,
     "segment": _segment,
     "count": _count,

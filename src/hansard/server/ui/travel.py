@@ -60,7 +60,8 @@ async def travel(service: Service, request: Request) -> Answer:
     folding = _folding(service, asked.by)
     info = await service.seen_store.stream(asked.stream)
     version = number_of("version", asked.version)
-    version = min(info.version, _EVENTS_MAX) if version is None else max(0, min(version, info.version))
+    last = min(info.version, _EVENTS_MAX)
+    version = last if version is None else max(0, min(version, info.version))
     if version > _EVENTS_MAX:
         raise InvalidInput("version", version, f"a state is folded from at most {_EVENTS_MAX} events here")
     events = (
@@ -74,6 +75,7 @@ async def travel(service: Service, request: Request) -> Answer:
         asked=asked,
         info=info,
         version=version,
+        last=last,
         travelled=travelled,
         tree=tree_of(travelled.state),
         shown=travelled.fields[:_FIELDS_MAX],

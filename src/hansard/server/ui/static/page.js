@@ -7,8 +7,8 @@ const findAll = (selector, within = document) => [...within.querySelectorAll(sel
 
 // Parts that ask again for their own page and take their new content from it.
 
-async function load(url) {
-  const answer = await fetch(url, { credentials: "same-origin", headers: { Accept: "text/html" } });
+async function load(url, signal) {
+  const answer = await fetch(url, { credentials: "same-origin", headers: { Accept: "text/html" }, signal });
   if (!answer.ok) throw new Error(`status ${answer.status}`);
   return new DOMParser().parseFromString(await answer.text(), "text/html");
 }
@@ -40,6 +40,17 @@ function refresh() {
 
 // The tail of the log.
 
+// A number is shown as it is stored, also where a browser's numbers are too small for it (browsers that cannot show it rounded).
+function asWritten(name, value, context) {
+  if (typeof value !== "number" || !context || !JSON.rawJSON || String(value) === context.source) return value;
+  return name === "position" || name === "version" ? value : JSON.rawJSON(context.source);
+}
+
+// A name in the search: in quotes where it has a comma, a quote, or spaces at its ends.
+function word(name) {
+  return /[",]|^\s|\s$/.test(name) ? `"${name.replaceAll('"', '""')}"` : name;
+}
+
 function cell(row, text, kind, href) {
   const made = row.insertCell();
   if (kind) made.className = kind;
@@ -65,7 +76,7 @@ function put(event) {
   for (const tag of event.tags) {
     const link = document.createElement("a");
     link.className = "tag";
-    link.href = `/?tag=${encodeURIComponent(tag)}`;
+    link.href = `/?tag=${encodeURIComponent(word(tag))}`;
     link.textContent = tag;
     type.append(" ", link);
   }
@@ -92,7 +103,7 @@ function live() {
     source = new EventSource(last);
     source.onopen = () => { state.textContent = "waiting for events"; };
     source.onmessage = (message) => {
-      put(JSON.parse(message.data));
+      put(JSON.parse(message.data, asWritten));
       count += 1;
       state.textContent = `${count} new`;
       find(".empty")?.remove();
@@ -107,18 +118,21 @@ function live() {
 function slider() {
   const range = find("[data-slider]");
   if (!range) return;
-  let asked = 0;
+  let asked = new AbortController();
   range.addEventListener("input", async () => {
-    const turn = ++asked;
+    asked.abort();
+    const { signal } = (asked = new AbortController());
     find("#version-shown").textContent = range.value;
     const url = new URL(location.href);
     for (const [name, value] of new FormData(range.form)) url.searchParams.set(name, value);
     try {
-      const fresh = await load(url);
-      if (turn !== asked) return;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      if (signal.aborted) return;
+      const fresh = await load(url, signal);
       take(range.dataset.slider, fresh);
       history.replaceState(null, "", url);
     } catch (error) {
+      if (signal.aborted) return;
       find(`#${range.dataset.slider}`).textContent = `It could not be read: ${error.message}`;
     }
   });
