@@ -591,6 +591,7 @@ def test_a_handler_that_returns_what_never_ran_has_failed(store: Store, garbage:
         store.catch_up(Processor("p", garbage, retry=Retry(attempts=1)))
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("exactly_once", [False, True])
 def test_a_handler_that_answers_itself_for_ever_is_found_out(store: Store, exactly_once: bool) -> None:
     """A loop would fill the disk."""
@@ -606,7 +607,7 @@ def test_a_handler_that_answers_itself_for_ever_is_found_out(store: Store, exact
         store.run(Processor("p", answers, exactly_once=exactly_once)) as running,
         pytest.raises(ProcessorStopped, match="looks like a loop") as caught,
     ):
-        running.wait_for("p", 10_000, 60)
+        running.wait_for("p", 10_000, 180)
     assert isinstance(caught.value.__cause__, HandlerLoop)
     assert store.head() == 1_001
 

@@ -88,7 +88,7 @@ def test_clients_go_on_when_the_server_is_killed_and_started_again(tmp_path: Pat
         assert store.check() == []
         stored = [[str(event.id) for event in store.all(f"client-{number}")] for number in range(4)]
     assert stored == acknowledged, "each once, in order, and nothing that was not acknowledged"
-    assert sum(len(one) for one in stored) > 50
+    assert sum(len(one) for one in stored) > 20, "hardly anything was appended between the kills"
     assert set(seen) == set(range(2, head + 1)), "the processor has skipped something"
     assert counts == {f"client-{number}": len(stored[number]) for number in range(4)}, "the projection is exactly once"
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 CommandT = TypeVar("CommandT")
 StateT = TypeVar("StateT")
+AggregateT = TypeVar("AggregateT", bound="Aggregate")
 
 
 def open(
@@ -219,9 +220,21 @@ class AsyncStore:
     @overload
     async def execute(
         self,
-        decider: "type[Aggregate] | Callable[[Any, Any], Iterable[Any]]",
-        target: "str | Query | Mapping[str, View]",
-        command: Any,
+        decider: "type[AggregateT]",
+        target: "str | Query",
+        command: "Callable[[AggregateT], Any]",
+        *,
+        stream: str | None = None,
+        command_id: UUID | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = EXECUTE_ATTEMPTS,
+    ) -> "Executed[AggregateT]": ...
+    @overload
+    async def execute(
+        self,
+        decider: "Callable[[CommandT, Any], Iterable[Any]]",
+        target: "Mapping[str, View]",
+        command: CommandT,
         *,
         stream: str | None = None,
         command_id: UUID | str | None = None,
@@ -265,11 +278,9 @@ class AsyncStore:
     @overload
     async def load(self, decider: "Decider[Any, StateT, Any]", target: "str | Query") -> "Loaded[StateT]": ...
     @overload
-    async def load(
-        self,
-        decider: "type[Aggregate] | Callable[[Any, Any], Iterable[Any]]",
-        target: "str | Query | Mapping[str, View]",
-    ) -> "Loaded[Any]": ...
+    async def load(self, decider: "type[AggregateT]", target: "str | Query") -> "Loaded[AggregateT]": ...
+    @overload
+    async def load(self, decider: "Callable[[Any, Any], Iterable[Any]]", target: "Mapping[str, View]") -> "Loaded[Any]": ...
     async def load(self, decider: Any, target: "str | Query | Mapping[str, View]") -> "Loaded[Any]":
         """See `Store.load`."""
         return await self._in_thread(self._execution.load, decider, target)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 CommandT = TypeVar("CommandT")
 StateT = TypeVar("StateT")
+AggregateT = TypeVar("AggregateT", bound="Aggregate")
 
 EVERYTHING = Query()
 
@@ -251,9 +252,21 @@ class Store:
     @overload
     def execute(
         self,
-        decider: "type[Aggregate] | Callable[[Any, Any], Iterable[Any]]",
-        target: "str | Query | Mapping[str, View]",
-        command: Any,
+        decider: "type[AggregateT]",
+        target: "str | Query",
+        command: "Callable[[AggregateT], Any]",
+        *,
+        stream: str | None = None,
+        command_id: UUID | str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        attempts: int = EXECUTE_ATTEMPTS,
+    ) -> "Executed[AggregateT]": ...
+    @overload
+    def execute(
+        self,
+        decider: "Callable[[CommandT, Any], Iterable[Any]]",
+        target: "Mapping[str, View]",
+        command: CommandT,
         *,
         stream: str | None = None,
         command_id: UUID | str | None = None,
@@ -305,11 +318,9 @@ class Store:
     @overload
     def load(self, decider: "Decider[Any, StateT, Any]", target: "str | Query") -> "Loaded[StateT]": ...
     @overload
-    def load(
-        self,
-        decider: "type[Aggregate] | Callable[[Any, Any], Iterable[Any]]",
-        target: "str | Query | Mapping[str, View]",
-    ) -> "Loaded[Any]": ...
+    def load(self, decider: "type[AggregateT]", target: "str | Query") -> "Loaded[AggregateT]": ...
+    @overload
+    def load(self, decider: "Callable[[Any, Any], Iterable[Any]]", target: "Mapping[str, View]") -> "Loaded[Any]": ...
     def load(self, decider: Any, target: "str | Query | Mapping[str, View]") -> "Loaded[Any]":
         """The state of a decider: `load(account, "account-1").state`; and the version, or head, that it was read at."""
         return self._execution.load(decider, target)
