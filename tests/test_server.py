@@ -166,6 +166,22 @@ def test_cloudevents_are_taken_in_all_three_modes(client: Client, store: hansard
     assert (first.type, first.data, first.metadata["source"]) == ("placed", {"n": 1}, "/shop")
     assert (second.data, second.metadata["subject"]) == ({"n": 2}, "Ä")
     assert client.post(path, {"type": "x"}, {"Content-Type": "application/cloudevents+json"}).status == 400
+    no_base64 = {**event, "id": "10", "data_base64": "not base64!"}
+    del no_base64["data"]
+    assert client.post(path, no_base64, {"Content-Type": "application/cloudevents+json"}).json["field"] == "data_base64"
+    for number, (media, body, data) in enumerate(
+        [
+            ("text/plain", "Grüße".encode(), "Grüße"),
+            ("application/vnd.x+json", b'{"n":3}', {"n": 3}),
+            ("application/octet-stream", b"\xff\x00", {"data_base64": "/wA="}),
+            ("text/plain", b"\xff", {"data_base64": "/w=="}),
+        ]
+    ):
+        headers = {**binary, "ce-id": f"b-{number}", "Content-Type": media}
+        assert client.ask("POST", path, body, headers).status == 201
+        assert (store.all("ce-1")[-1].data, store.all("ce-1")[-1].metadata["datacontenttype"]) == (data, media)
+    compressed = client.ask("POST", path, b"{}", {"Content-Encoding": "gzip"})
+    assert (compressed.status, "not compressed" in compressed.json["detail"]) == (415, True)
 
 
 # Reading

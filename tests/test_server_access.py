@@ -16,6 +16,7 @@ import hansard
 from hansard import AccessDenied, InvalidInput, NotAuthenticated, OpenFailed, Processor, Query
 from hansard.server.access.administration import add_key, list_keys, revoke_key
 from hansard.server.access.permissions import Grant, grants_of
+from hansard.server.access.tokens import Tokens
 from hansard.server.settings import Settings, configured
 from hansard.server.starting import check_safe, start
 from hansard.storage.opening import open_storage
@@ -212,6 +213,27 @@ def test_tokens_of_ordinary_issuers_are_taken(place: str, issuer: Any) -> None:
             assert [client.get(f"/api/v1/events?category={name}").status for name in ("order", "customer")] == [200, 403]
 
 
+def test_new_keys_of_an_issuer_are_looked_up_when_they_are_met(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a change of keys nobody could come in for minutes."""
+    private = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key()))
+    path = tmp_path / "jwks.json"
+    monkeypatch.setattr("hansard.server.access.tokens._REFRESH_FOR_UNKNOWN_S", 0.0)
+    path.write_text(json.dumps({"keys": [{**public, "kid": "old", "alg": "ES256"}]}))
+    tokens = Tokens(str(path), audience="hansard", issuer=None)
+    tokens.refresh()
+    path.write_text(json.dumps({"keys": [{**public, "kid": "new", "alg": "ES256"}]}))
+    body = {"sub": "jo", "aud": "hansard", "exp": time.time() + 60, "scope": "read"}
+    token = jwt.encode(body, private, algorithm="ES256", headers={"kid": "new"})
+    assert not tokens.is_old
+    with pytest.raises(hansard.NotAuthenticated, match="does not have"):
+        tokens.principal(token)
+    assert tokens.is_old
+    tokens.refresh()
+    assert tokens.principal(token).name == "jo"
+    assert not tokens.is_old
+
+
 def test_a_key_set_is_asked_for_on_this_machine_too(place: str, issuer: Any) -> None:
     """Behind a proxy the store would stand open to everybody, and nothing would say so."""
     settings = Settings(jwt_jwks=issuer.settings.jwt_jwks, jwt_audience="hansard", jwt_issuer="https://id.example")
@@ -264,6 +286,8 @@ def test_a_server_that_nobody_can_use_does_not_start(place: str) -> None:
     for wrong in ({"slow_ms": -5.0}, {"slow_ms": float("nan")}, {"rate_per_s": float("nan")}):
         with pytest.raises(InvalidInput, match=next(iter(wrong))):
             Settings(**wrong)  # type: ignore[arg-type]
+    with pytest.raises(InvalidInput, match="expected https"):
+        start(place, Settings(jwt_jwks="http://id.example/keys", jwt_audience="a"), on_started=lambda url: None)
     with pytest.raises(OpenFailed, match="not a key set"):
         start(place, Settings(authentication=True, jwt_jwks="/nowhere", jwt_audience="a"), on_started=lambda url: None)
 

@@ -14,6 +14,7 @@ from hansard.server.access.permissions import Permission, Principal, grants_of
 _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Asymmetric ones only: with a public key set nobody but the issuer can sign."""
 _REFRESH_S: Final = 300.0
+_REFRESH_FOR_UNKNOWN_S: Final = 10.0
 _FETCH_S: Final = 5.0
 _LEEWAY_S: Final = 30
 _JWKS_BYTES_MAX: Final = 1_000_000
@@ -26,15 +27,19 @@ class Tokens:
     def __init__(self, jwks: str, *, audience: str, issuer: str | None) -> None:
         if not audience:
             raise InvalidInput("jwt_audience", audience, "a token must be meant for this server: name its audience")
+        if jwks.startswith("http://"):
+            raise InvalidInput("jwt_jwks", jwks, "whoever is on the way could give keys of their own; expected https, or a file")
         self._jwks = jwks
         self._audience = audience
         self._issuer = issuer
         self._keys: dict[str | None, jwt.PyJWK] = {}
         self._refreshed_s = float("-inf")
+        self._misses_a_key = False
 
     @property
     def is_old(self) -> bool:
-        return time.monotonic() - self._refreshed_s > _REFRESH_S
+        """Also soon after a token was signed with a key that is not known yet: the issuer may have changed its keys."""
+        return time.monotonic() - self._refreshed_s > (_REFRESH_FOR_UNKNOWN_S if self._misses_a_key else _REFRESH_S)
 
     def refresh(self) -> None:
         """Raises OpenFailed if the key set cannot be read."""
@@ -43,10 +48,10 @@ class Tokens:
         except (OSError, HTTPException, ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
             raise OpenFailed(f"{self._jwks}: not a key set that can be read: {error}") from error
         self._keys = {key.key_id: key for key in key_set.keys}
-        self._refreshed_s = time.monotonic()
+        self._refreshed_s, self._misses_a_key = time.monotonic(), False
 
     def _read(self) -> bytes:
-        if self._jwks.startswith(("https://", "http://")):
+        if self._jwks.startswith("https://"):
             with urlopen(self._jwks, timeout=_FETCH_S) as response:  # noqa: S310  # the scheme was looked at
                 return bytes(response.read(_JWKS_BYTES_MAX))
         with open(self._jwks, "rb") as file:
@@ -64,6 +69,7 @@ class Tokens:
         key_id = jwt.get_unverified_header(text).get("kid")
         key = self._keys.get(key_id) or (next(iter(self._keys.values())) if key_id is None and len(self._keys) == 1 else None)
         if key is None:
+            self._misses_a_key = True
             raise NotAuthenticated("it is signed with a key that the key set does not have")
         claims: dict[str, Any] = jwt.decode(
             text,

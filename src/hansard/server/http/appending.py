@@ -1,6 +1,7 @@
 """Appending: to one stream, to many, under conditions, in bulk, and as CloudEvents."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
@@ -20,6 +21,9 @@ from hansard.server.service import Service
 from hansard.streams import ANY, NO_STREAM, STREAM_EXISTS
 from hansard.tracing import TRACEPARENT
 from hansard.wire.appends import AppendForm, EventForm, EventForms, append_of_form, event_of
+
+_TRACEPARENT: Final = re.compile("[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context."""
 
 operation = Operations("Appending")
 
@@ -183,7 +187,12 @@ async def _events(request: Request) -> list[Event]:
 def _traced(request: Request, form: EventForm) -> EventForm:
     """With the trace that the request belongs to; not where the client has made the id, and so may send the event again."""
     traceparent = request.header(TRACEPARENT)
-    if traceparent is None or form.id is not None or form.metadata_json is not msgspec.UNSET:
+    if (
+        traceparent is None
+        or not _TRACEPARENT.fullmatch(traceparent)
+        or form.id is not None
+        or form.metadata_json is not msgspec.UNSET
+    ):
         return form
     given = form.metadata
     metadata = decoded_json(bytes(given), dict[str, Any]) if isinstance(given, msgspec.Raw) else {}

@@ -4,7 +4,7 @@ attributes are its metadata.
 Source: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/bindings/http-protocol-binding.md
 """
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import unquote
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -46,7 +46,6 @@ async def events(request: Request) -> list[Event]:
         return [_structured(decoded_json(body, _members))]
     if request.media_type == BATCH:
         return [_structured(members) for members in decoded_json(body, list[_members])]
-    request.sends(JSON)
     return [_binary(request, body)]
 
 
@@ -69,7 +68,21 @@ def _binary(request: Request, body: bytes) -> Event:
     for name in request.header_names:
         if name.startswith("ce-"):
             attributes[name.removeprefix("ce-")] = unquote(request.header(name) or "")
-    return _event(attributes, body or b"null")
+    return _event(attributes, _data(request.media_type, body))
+
+
+def _data(media: str, body: bytes) -> bytes:
+    """JSON as it is, text as a JSON string, anything else in base64, as the structured mode has it."""
+    if not body:
+        return b"null"
+    if media in ("", JSON) or media.endswith("+json"):
+        return body
+    if media.startswith("text/"):
+        try:
+            return msgspec.json.encode(body.decode())
+        except UnicodeDecodeError:
+            pass
+    return msgspec.json.encode({"data_base64": b64encode(body).decode()})
 
 
 def _event(attributes: dict[str, Any], data: bytes) -> Event:

@@ -37,6 +37,8 @@ async def show_event(service: Service, request: Request) -> Answer:
     event = await _found(service, request)
     stored = (await service.in_thread(looking.event_at, service.storage, event.position)) or event
     base = f"{request.scheme}://{request.header('host') or 'localhost'}"
+    key = "" if request.principal.is_local else '-H "Authorization: Bearer $HANSARD_KEY" '
+    keyed = "" if request.principal.is_local else "  # its key: HANSARD_KEY in the environment"
     return await page(
         service,
         request,
@@ -49,8 +51,8 @@ async def show_event(service: Service, request: Request) -> Answer:
         is_cut=len(stored.data_json) > _SHOWN_BYTES,
         is_null=event.data_json == b"null",
         raw=stored.data_json[:_SHOWN_BYTES].decode("utf-8", "replace"),
-        curl=f"curl -s {shlex.quote(f'{base}/api/v1/events/{stored.id}')}",
-        python=f'import hansard\n\nstore = hansard.open({base!r})\nevent = store.event("{stored.id}")',
+        curl=f"curl -s {key}{shlex.quote(f'{base}/api/v1/events/{stored.id}')}",
+        python=f'import hansard\n\nstore = hansard.open({base!r}){keyed}\nevent = store.event("{stored.id}")',
     )
 
 
