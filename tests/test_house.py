@@ -92,7 +92,7 @@ FOREIGN = {
     "click": ("cli",),
     "rich": ("cli",),
     "sqlite3": ("storage.sqlite", "interchange.eventsourcing_store.databases", "interop.sqlalchemy"),
-    "psycopg": ("storage.postgres", "interchange.eventsourcing_store.databases"),
+    "psycopg": ("storage.postgres", "interchange.eventsourcing_store.databases", "testing.plugin"),
     "nats": ("storage.cluster.jetstream",),
     "sqlalchemy": ("interop.sqlalchemy",),
     "eventsourcing": ("interop.eventsourcing",),

@@ -1,5 +1,6 @@
 """The kit for users' tests: scenarios that read as sentences, frozen time, state machines, replays, fixtures."""
 
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -7,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 
 import hansard
+import postgres_server
 from hansard import (
     Aggregate,
     Decider,
@@ -582,3 +585,28 @@ def test_unknown(store):
     known = subprocess.run([*command, str(tmp_path)], capture_output=True, text=True, cwd=tmp_path)
     assert "5 passed, 1 skipped" in known.stdout, known.stdout
     assert "set HANSARD_POSTGRESQL" in known.stdout
+
+
+def test_the_plugin_leaves_nothing_behind_in_a_database(tmp_path: Path) -> None:
+    """Every run of the tests would fill the database a little more."""
+    (tmp_path / "test_shop.py").write_text(
+        """
+import pytest
+
+@pytest.mark.hansard("postgresql")
+@pytest.mark.parametrize("number", [1, 2])
+def test_database(store, number):
+    assert store.add("order-1", "placed").position == 1
+"""
+    )
+
+    def schemas() -> list[str]:
+        with psycopg.connect(postgres_server.shared_url()) as connection:
+            return [name for (name,) in connection.execute("SELECT nspname FROM pg_namespace ORDER BY 1").fetchall()]
+
+    before = schemas()
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    environment = {**os.environ, "HANSARD_POSTGRESQL": postgres_server.shared_url()}
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert "2 passed" in run.stdout, run.stdout
+    assert schemas() == before

@@ -2,7 +2,7 @@
 
 - `@pytest.mark.hansard("memory", "sqlite", "postgresql")`: the test runs once on each. Without it: memory.
 - A fixture `hansard_types` of yours gives the event classes that the stores know.
-- PostgreSQL's address comes from the environment variable HANSARD_POSTGRESQL.
+- PostgreSQL's address comes from the environment variable HANSARD_POSTGRESQL; its tables are dropped after the run.
 - `async_store` is opened by the test: `async with async_store as store`. So any runner of async tests will do.
 """
 
@@ -41,17 +41,31 @@ def hansard_types() -> Any:
     return None
 
 
+@pytest.fixture(scope="session")
+def hansard_database() -> Iterator[str | None]:
+    """The database of HANSARD_POSTGRESQL, with tables of this run's own, which are gone after it; None: there is none."""
+    url = os.environ.get("HANSARD_POSTGRESQL")
+    if url is None:
+        yield None
+        return
+    import psycopg  # only where it is used
+
+    schema = f"hansard_test_{uuid4().hex[:12]}"
+    yield f"{url}{'&' if '?' in url else '?'}schema={schema}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"DROP SCHEMA IF EXISTS {schema} CASCADE")
+
+
 @pytest.fixture
-def hansard_place(hansard_engine: str, tmp_path: Path) -> str:
+def hansard_place(hansard_engine: str, hansard_database: str | None, tmp_path: Path) -> str:
     """Where the test's store is."""
     if hansard_engine == "memory":
         return ":memory:"
     if hansard_engine == "sqlite":
         return str(tmp_path / "log.db")
-    url = os.environ.get("HANSARD_POSTGRESQL")
-    if url is None:
+    if hansard_database is None:
         pytest.skip("set HANSARD_POSTGRESQL to the address of a database, such as postgresql://localhost/test")
-    return f"{url}{'&' if '?' in url else '?'}log=test-{uuid4()}"
+    return f"{hansard_database}&log=test-{uuid4()}"
 
 
 @pytest.fixture
