@@ -212,6 +212,36 @@ def test_a_consumer_with_an_event_out_keeps_its_partition_until_it_is_acked(stor
             assert mine
 
 
+def test_members_have_names(store: Store) -> None:
+    """Nobody could tell which of several programs, or clients of a server, holds things up."""
+    with store.join("g", partitions=2, member="packer 1") as one, store.join("h", partitions=1) as other:
+        assert one.take(0) is other.take(0) is None
+        assert {partition.owner for partition in store.reader("g").status().partitions} == {"packer 1"}
+        assert str(store.reader("h").status().partitions[0].owner).startswith("pid ")
+    for wrong in ("", "x" * 600, 3):
+        if wrong:
+            with pytest.raises(InvalidInput, match="member"):
+                store.join("g", member=wrong)  # type: ignore[arg-type]
+
+
+async def test_the_async_consumer_takes_for_a_time(tmp_path: Path) -> None:
+    """A task that has other things to do could only wait for ever."""
+    async with hansard.aio.open(tmp_path / "log.db") as store, store.join("g", member="a") as consumer:
+        started = time.monotonic()
+        assert await consumer.take(0.2) is None
+        assert time.monotonic() - started >= 0.2
+        await store.append("a-1", events(2))
+        first = await consumer.take(5)
+        assert first is not None
+        taking = asyncio.create_task(consumer.take(5))
+        await asyncio.sleep(0.05)
+        assert not taking.done(), "the stream's next event waits for the first"
+        await consumer.put_back(first)
+        assert (await taking) == first, "what was put back has its turn again"
+        await consumer.ack(first)
+        assert (await consumer.take(5)).version == 2
+
+
 def test_a_consumer_that_was_silent_for_too_long_is_fenced_off(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A consumer that comes back from a long pause would ack events that another one is working at."""
     with hansard.open(tmp_path / "log.db") as store, hansard.open(tmp_path / "log.db") as other:

@@ -526,6 +526,10 @@ def test_a_taken_event_is_never_lost_with_its_answer(client: Client, store: hans
 def test_a_consumer_that_waits_keeps_nobody_waiting(client: Client, store: hansard.Store) -> None:
     """Clients that ack while they wait for more are the usual ones; four of them would stop all reads of the server."""
     base = "/api/v1/groups/g/consumers"
+    one = client.post("/api/v1/groups/h/consumers", {}).json["consumer"]
+    client.post(f"/api/v1/groups/h/consumers/{one}/take", {})
+    owners = {partition["owner"] for partition in client.get("/api/v1/readers/h").json["partitions"]}
+    assert (list(owners), client.get("/readers/h").body.decode().count(one[-12:])) == ([f"local {one[-12:]}"], 17)
     consumers = [client.post(base, {"lease_s": 60, "partitions": 4}).json["consumer"] for _ in range(6)]
     taken: list[Any] = []
     waiting = [

@@ -426,6 +426,7 @@ class AsyncStore:
         after: int | Literal["head"] = 0,
         lease_s: float = LEASE_S,
         retry: "Retry | None" = None,
+        member: str = "",
     ) -> "AsyncConsumer":
         """See `Store.join`: `async with store.join(...) as consumer: async for event in consumer: ...`."""
         from hansard.processors.async_face import AsyncConsumer  # as above
@@ -433,6 +434,8 @@ class AsyncStore:
         from hansard.processors.definitions import check_group
 
         check_name("name", name)
+        if member:
+            check_name("member", member)
         check_query("query", query)
         retry = check_group(partitions=partitions, partition_by=partition_by, lease_s=lease_s, retry=retry)
         begin = None if after == "head" else check_bound("after", after)
@@ -449,6 +452,7 @@ class AsyncStore:
                 after=begin,
                 lease_s=lease_s,
                 retry=retry,
+                member=member,
             )
 
         return AsyncConsumer(start, self._live, self._in_waiting_thread)

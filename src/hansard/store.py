@@ -492,11 +492,13 @@ class Store:
         after: int | Literal["head"] = 0,
         lease_s: float = LEASE_S,
         retry: "Retry | None" = None,
+        member: str = "",
     ) -> "Consumer":
         """Join a group of consumers that share one subscription: each event goes to one of them, until it is acked.
 
         Order is kept within a stream, or within the keys that `partition_by` gives. At most `partitions` consumers work at once.
-        A consumer that dies has its events taken over, at once on the same machine, elsewhere after its lease.
+        A consumer that dies has its events taken over, at once on the same machine, elsewhere after its lease. `member` is what
+        it is called in `reader(name).status()`; without it, the process's number.
 
         >>> store = open(":memory:")
         >>> _ = store.add("order-7", "placed")
@@ -510,6 +512,8 @@ class Store:
         from hansard.processors.definitions import check_group
 
         check_name("name", name)
+        if member:
+            check_name("member", member)
         retry = check_group(partitions=partitions, partition_by=partition_by, lease_s=lease_s, retry=retry)
         begin = None if after == "head" else check_bound("after", after)
         return Consumer(
@@ -523,6 +527,7 @@ class Store:
             after=begin,
             lease_s=lease_s,
             retry=retry,
+            member=member,
         )
 
     def catch_up(self, *definitions: Definition, timeout_s: float | None = None) -> None:

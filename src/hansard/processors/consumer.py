@@ -51,6 +51,7 @@ class Consumer:
         after: int | None,
         lease_s: float,
         retry: Retry,
+        member: str = "",
     ) -> None:
         self.name = name
         self._storage = storage
@@ -73,7 +74,7 @@ class Consumer:
         fingerprint = f"{query_in_words(query)}, {partitions} partitions, {key}"
         document = ReaderDocument(name, "group", 1, partitions, fingerprint, query_document(query))
         register(storage, document, after=after, begins_anew=False)
-        self._membership = Membership(storage, lease_s=lease_s, clock_s=time.monotonic)
+        self._membership = Membership(storage, lease_s=lease_s, clock_s=time.monotonic, label=member)
         self._shares = Shares(storage, self._membership, document, key_of=self._sequence, clock_s=time.monotonic, now_us=now_us)
         self._membership.run([name])
         self._membership.beat()

@@ -31,7 +31,7 @@ _FIRST_LOOK_S, _LOOK_S = 0.001, 0.02
 
 
 class PartitionStatus(msgspec.Struct, frozen=True):
-    """One partition: its checkpoint, and the member that owns it, as "pid 4711" (None: nobody does now)."""
+    """One partition: its checkpoint, and the member that owns it, by its name or as "pid 4711" (None: nobody does now)."""
 
     number: int
     checkpoint: int
@@ -96,9 +96,7 @@ def _status(storage: Storage, reader: ReaderDocument) -> ReaderStatus:
         dead_letters=sum(1 for _ in DeadLetters(storage, reader.name)),
         failure=max(failures, key=lambda failure: failure.at_us, default=None),
         partitions=[
-            PartitionStatus(
-                number, document.checkpoint, f"pid {members[document.owner].pid}" if document.owner in members else None
-            )
+            PartitionStatus(number, document.checkpoint, _named(members[document.owner]) if document.owner in members else None)
             for number, document in sorted(documents.items())
         ],
     )
@@ -114,6 +112,10 @@ def _state(storage: Storage, name: str, documents: dict[int, PartitionDocument],
 
 def _order(text: bytes | None) -> OrderDocument:
     return decoded(text, OrderDocument) if text else OrderDocument()
+
+
+def _named(member: MemberDocument) -> str:
+    return member.label or f"pid {member.pid}"
 
 
 class ReaderControl:

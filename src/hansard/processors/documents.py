@@ -57,7 +57,10 @@ class PartitionDocument(msgspec.Struct):
 
 
 class MemberDocument(msgspec.Struct):
-    """`beat` counts up; who stands still for the length of a lease is dead. host, pid and started tell it sooner."""
+    """`beat` counts up; who stands still for the length of a lease is dead. host, pid and started tell it sooner.
+
+    `label`: what people call it.
+    """
 
     beat: int
     readers: list[str]
@@ -65,6 +68,7 @@ class MemberDocument(msgspec.Struct):
     pid: int
     started: str
     lease_s: float
+    label: str = ""
 
 
 class OrderDocument(msgspec.Struct):

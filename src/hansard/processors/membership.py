@@ -25,9 +25,11 @@ class Membership:
         lease_s: float,
         clock_s: Callable[[], float],
         is_gone: Callable[[MemberDocument], bool] | None = None,
+        label: str = "",
     ) -> None:
         self.id = uuid7().hex
         self.lease_s = lease_s
+        self._label = label
         self._storage = storage
         self._clock_s = clock_s
         self._is_gone = is_gone or process_is_gone
@@ -73,7 +75,8 @@ class Membership:
         others.pop(self.id, None)
         dead = self._pulse.dead({id: (other.beat, other.lease_s) for id, other in others.items()}, self._clock_s())
         dead |= {id for id, other in others.items() if self._is_gone(other)}
-        me = MemberDocument(self._beat, sorted(self._readers), _host(), os.getpid(), _started(os.getpid()), self.lease_s)
+        place = (_host(), os.getpid(), _started(os.getpid()))
+        me = MemberDocument(self._beat, sorted(self._readers), *place, self.lease_s, self._label)
         transaction.put(MEMBERS, {self.id: encoded(me), **dict.fromkeys(dead)})
         return {id: frozenset(other.readers) for id, other in others.items() if id not in dead}
 

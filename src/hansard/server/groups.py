@@ -94,11 +94,12 @@ class HeldConsumers:
             raise StoreBusy(f"{GROUP_CONSUMERS_MAX} consumers are held already; come again")
         self._joining += 1
         try:
-            consumer = self._store.join(group, query, partitions=partitions, after=after, lease_s=lease_s)
+            id = str(uuid7())
+            member = f"{owner} {id[-12:]}"
+            consumer = self._store.join(group, query, partitions=partitions, after=after, lease_s=lease_s, member=member)
             await consumer.__aenter__()
         finally:
             self._joining -= 1
-        id = str(uuid7())
         self._held[id] = HeldConsumer(consumer, lease_s, owner)
         return id
 
