@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
 import random
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -1062,3 +1065,39 @@ class State:
     memory._execution.snapshots.wait()
     assert memory.load(decider(1), "s-1").state.total == 40
     assert memory.load(decider(2), "s-1").state.total == 80
+
+
+class Odd:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def __repr__(self) -> str:
+        raise RuntimeError("repr")
+
+
+def test_whatever_a_fold_names_can_be_looked_at() -> None:
+    """A decider could not be made, or would take for ever."""
+
+    cycle: list[Any] = [1]
+    cycle.append(cycle)
+    odd, wide = Odd(), {number: [number] for number in range(50_000)}
+
+    def evolve(state: Any, event: Any) -> Any:
+        return odd, cycle, wide, threading, json.dumps, ENGINES
+
+    one, other = (Decider("d", initial=0, decide=lambda c, s: [], evolve=evolve) for _ in range(2))
+    assert one.fingerprint == other.fingerprint
+
+
+@pytest.mark.parametrize("seed", ["0", "7"])
+def test_fingerprints_are_the_same_in_every_process(seed: str) -> None:
+    """Each process would drop the snapshots of all others."""
+    code = "import test_deciders as t; print(t.ACCOUNT.fingerprint, t.Account.decider().fingerprint)"
+    run = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parent)},
+    )
+    assert run.stdout.split() == [str(ACCOUNT.fingerprint), str(Account.decider().fingerprint)]

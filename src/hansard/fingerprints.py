@@ -7,25 +7,31 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from fractions import Fraction
+from itertools import islice
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 from uuid import UUID
 from zlib import crc32
 
 _DEPTH_MAX = 8
+_ITEMS_MAX = 10_000
 _PLAIN = (int, float, complex, str, bytes, Decimal, Fraction, date, time, timedelta, UUID, Enum, range, re.Pattern, type(None))
+Seen = dict[int, Any]
+"""What has been looked at, by its id; kept, so that no other object gets the id meanwhile."""
+
 _HOLDERS = (Mapping, list, tuple, set, frozenset)
 
 
 def fingerprint_of(*values: Any) -> int:
     """A number that changes when the code of one of these functions or classes does, its defaults, or what it closes over; or
     what it names of its own module: functions, classes, constants, tables of handlers. What is further away is not seen."""
-    return crc32(repr([list(_facts(value, set(), 0)) for value in values]).encode())
+    return crc32(repr([list(_facts(value, {}, 0)) for value in values]).encode())
 
 
-def _facts(value: Any, seen: set[int], depth: int) -> Iterator[str]:
-    if id(value) in seen or depth > _DEPTH_MAX:
+def _facts(value: Any, seen: Seen, depth: int) -> Iterator[str]:
+    if depth > _DEPTH_MAX or (not isinstance(value, _PLAIN) and id(value) in seen):
         return
+    seen[id(value)] = value
     if isinstance(value, functools.partial):
         yield from _facts(value.func, seen, depth)
         yield from _facts((value.args, value.keywords), seen, depth)
@@ -33,24 +39,22 @@ def _facts(value: Any, seen: set[int], depth: int) -> Iterator[str]:
         owner = value.__self__
         yield from _facts((value.__func__, owner if isinstance(owner, type) else type(owner)), seen, depth)
     elif isinstance(value, FunctionType):
-        seen.add(id(value))
         yield from _of_function(value, seen, depth)
     elif isinstance(value, type):
-        seen.add(id(value))
         yield from _of_class(value, seen, depth)
     elif isinstance(value, Mapping):
-        for key in sorted(value, key=_text):
+        for key in sorted(islice(value, _ITEMS_MAX), key=_text):
             yield _text(key)
             yield from _facts(value[key], seen, depth + 1)
     elif isinstance(value, list | tuple):
-        for item in value:
+        for item in islice(value, _ITEMS_MAX):
             yield from _facts(item, seen, depth + 1)
     else:
         yield from _of_object(value, seen, depth)
 
 
-def _of_object(value: Any, seen: set[int], depth: int) -> Iterator[str]:
-    if (wrapped := getattr(value, "__wrapped__", None)) is not None:  # functools.cache
+def _of_object(value: Any, seen: Seen, depth: int) -> Iterator[str]:
+    if (wrapped := _attribute(value, "__wrapped__")) is not None:  # functools.cache
         yield from _facts(wrapped, seen, depth + 1)
         return
     yield _text(value)
@@ -58,7 +62,7 @@ def _of_object(value: Any, seen: set[int], depth: int) -> Iterator[str]:
         yield from _facts(type(value), seen, depth + 1)
 
 
-def _of_function(function: FunctionType, seen: set[int], depth: int) -> Iterator[str]:
+def _of_function(function: FunctionType, seen: Seen, depth: int) -> Iterator[str]:
     if hasattr(function, "registry") and hasattr(function, "dispatch"):  # functools.singledispatch
         yield from _facts(function.registry, seen, depth + 1)
         return
@@ -77,10 +81,18 @@ def _of_function(function: FunctionType, seen: set[int], depth: int) -> Iterator
 
 def _is_near(value: Any, module: str) -> bool:
     """Whether a value that a function names is a part of what the function does."""
-    return isinstance(value, _PLAIN + _HOLDERS) or getattr(value, "__module__", None) == module
+    return isinstance(value, _PLAIN + _HOLDERS) or _attribute(value, "__module__") == module
 
 
-def _of_class(kind: type, seen: set[int], depth: int) -> Iterator[str]:
+def _attribute(value: Any, name: str) -> Any:
+    """None where there is none, whatever an object of the user's makes of the question."""
+    try:
+        return getattr(value, name, None)
+    except Exception:
+        return None
+
+
+def _of_class(kind: type, seen: Seen, depth: int) -> Iterator[str]:
     """Its own functions and constants, and those of its bases in the same module."""
     yield kind.__qualname__
     for name, value in sorted(vars(kind).items()):
@@ -122,5 +134,8 @@ def _text(value: Any) -> str:
         return repr(sorted(map(_text, value)))
     if isinstance(value, type):
         return value.__qualname__
-    text = repr(value)
+    try:
+        text = repr(value)
+    except Exception:
+        return type(value).__qualname__
     return type(value).__qualname__ if " at 0x" in text else text
