@@ -2,18 +2,20 @@
 
 import asyncio
 import json
+import logging
 import os
 import random
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from enum import StrEnum
+from enum import Enum, StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,6 +42,7 @@ from hansard import (
 )
 from hansard.deciders import snapshots
 from hansard.deciders.snapshots import key_of
+from hansard.fingerprints import fingerprint_of
 from places import ENGINES, another, place_of
 
 
@@ -1006,6 +1009,34 @@ class Rules:
     def evolve(cls, state, event): return state + cls.rate * event.data
 evolve = Rules.evolve
 """,
+    "a table of a class": """
+class Rules:
+    rates = {{"paid": {0}}}
+    class Inner:
+        pass
+    def evolve(self, state, event): return state + self.rates[event.type] * event.data
+evolve = Rules().evolve
+""",
+    "an object of the module": """
+class Rules:
+    def __init__(self, rate): self.rate = rate
+    def evolve(self, state, event): return state + self.rate * event.data
+RULES = Rules({0})
+def evolve(state, event): return RULES.evolve(state, event)
+""",
+    "a property": """
+class Rules:
+    rate = property(lambda self: {0})
+def evolve(state, event): return state + Rules().rate * event.data
+""",
+    "a default": """
+def evolve(state, event, rates=({0},)): return state + rates[0] * event.data
+""",
+    "a partial": """
+import functools
+def _evolve(rate, state, event): return state + rate * event.data
+evolve = functools.partial(_evolve, {0})
+""",
     "a cached function": """
 import functools
 @functools.cache
@@ -1077,22 +1108,43 @@ class Odd:
 
 def test_whatever_a_fold_names_can_be_looked_at() -> None:
     """A decider could not be made, or would take for ever."""
+    root: dict[str, Any] = {"children": []}
+    root["children"] += [{"parent": root, "number": number} for number in range(400)]
+    odd, wide, log = Odd(), {number: [number] for number in range(200_000)}, logging.getLogger("of a test")
 
-    cycle: list[Any] = [1]
-    cycle.append(cycle)
-    odd, wide = Odd(), {number: [number] for number in range(50_000)}
+    def evolve(state: Any, event: Any, given: Any = odd) -> Any:
+        return odd, root, wide, log, threading, json.dumps, ENGINES, os.environ
 
-    def evolve(state: Any, event: Any) -> Any:
-        return odd, cycle, wide, threading, json.dumps, ENGINES
+    started = time.process_time()
+    one = Decider("d", initial=0, decide=lambda c, s: [], evolve=evolve)
+    assert time.process_time() - started < 5
+    log.setLevel("DEBUG")
+    assert one.fingerprint == Decider("d", initial=0, decide=lambda c, s: [], evolve=evolve).fingerprint
 
-    one, other = (Decider("d", initial=0, decide=lambda c, s: [], evolve=evolve) for _ in range(2))
-    assert one.fingerprint == other.fingerprint
+
+class Level(Enum):
+    LOW = frozenset({"a", "b", "c"})
 
 
-@pytest.mark.parametrize("seed", ["0", "7"])
+@dataclass(frozen=True)
+class Limits:
+    names: frozenset[str]
+
+
+LIMITS = Limits(frozenset({"a", "b", "c", "d"}))
+
+
+def odd_fold(state: Any, event: Any) -> Any:
+    return LIMITS, Level.LOW, {Level.LOW: {"x", "y", "z"}}, ENGINES
+
+
+@pytest.mark.parametrize("seed", ["0", "7", "12"])
 def test_fingerprints_are_the_same_in_every_process(seed: str) -> None:
     """Each process would drop the snapshots of all others."""
-    code = "import test_deciders as t; print(t.ACCOUNT.fingerprint, t.Account.decider().fingerprint)"
+    code = (
+        "import test_deciders as t; from hansard.fingerprints import fingerprint_of as f;"
+        "print(t.ACCOUNT.fingerprint, t.Account.decider().fingerprint, f(t.odd_fold), f(t.Limits, t.Level))"
+    )
     run = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
@@ -1100,4 +1152,5 @@ def test_fingerprints_are_the_same_in_every_process(seed: str) -> None:
         check=True,
         env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parent)},
     )
-    assert run.stdout.split() == [str(ACCOUNT.fingerprint), str(Account.decider().fingerprint)]
+    here = [ACCOUNT.fingerprint, Account.decider().fingerprint, fingerprint_of(odd_fold), fingerprint_of(Limits, Level)]
+    assert run.stdout.split() == [str(number) for number in here]
