@@ -954,6 +954,37 @@ def test_folding_ahead_does_not_count_twice(memory: hansard.Store) -> None:
     assert memory.execute(locked, "s-2", "x").state[1:] == ["x"], "a state that has no copy is folded once"
 
 
+def test_a_state_that_takes_long_to_copy_is_copied_once(memory: hansard.Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large state would make every command as slow as itself."""
+    copied: list[Any] = []
+    monkeypatch.setattr("hansard.deciders.execution._COPY_S", -1.0)
+    monkeypatch.setattr("hansard.deciders.execution.copy.deepcopy", lambda state: copied.append(state) or list(state))
+
+    def collect(state: list[str], event: Any) -> list[str]:
+        state.append(event.data)
+        return state
+
+    one = Decider("d", initial=list, decide=lambda command, state: [Event("said", command)], evolve=collect)
+    for number in range(3):
+        memory.execute(one, "s-1", str(number))
+    assert len(copied) == 1
+    assert memory.load(one, "s-1").state == ["0", "1", "2"]
+
+
+def test_versions_that_were_not_read_are_not_guessed(memory: hansard.Store) -> None:
+    """A fold that looks at versions would refuse what is right."""
+
+    def count(state: int, event: Any) -> int:
+        assert event.version == state + 1
+        return state + 1
+
+    memory.append("noise-1", [Event("noise") for _ in range(10)])
+    memory.add("order-1", "placed")
+    one = Decider("d", initial=0, decide=lambda command, state: [Event("paid")], evolve=count)
+    assert memory.execute(one, Query(stream="order-1"), "go", stream="order-1").state == 2
+    assert memory.execute(one, "order-1", "go").state == 3
+
+
 class Waiting(Aggregate):
     name = "waiting"
 

@@ -256,7 +256,7 @@ def test_a_consumer_that_was_silent_for_too_long_is_fenced_off(tmp_path: Path, c
             with pytest.raises(LeaseLost):
                 first.ack(event)
                 first.flush()
-            assert "g: partition 0 was taken over" in caplog.text
+            assert "g: this member has lost partition 0: it was silent" in caplog.text
             second.ack(again)
             assert taken(second, 1) == 2
         first.close()

@@ -85,10 +85,20 @@ def test_a_servers_spans_stand_in_the_trace_of_their_request(tmp_path: Path, spa
         client = Client(url, {"traceparent": PARENT})
         client.post("/api/v1/streams/a-1/events", {"type": "x"})
         client.get("/api/v1/events")
+        client.get("/api/v1/events", {"Accept": "application/x-ndjson"})
+        client.get("/api/v1/events/0190c7a4-8f00-7000-8000-000000000001")
         Client(url).post("/api/v1/streams/a-1/events", {"type": "x"})
     found = spans.get_finished_spans()
     names = [span.name for span in found if f"{span.context.trace_id:032x}" == PARENT.split("-")[1]]
-    assert names == ["POST /api/v1/streams/{stream}/events", "hansard.read", "GET /api/v1/events"]
+    assert names == [
+        "POST /api/v1/streams/{stream}/events",
+        *("hansard.read", "GET /api/v1/events"),
+        *("hansard.read", "GET /api/v1/events"),
+        *("hansard.events", "GET /api/v1/events/{id}"),
+    ]
+    statuses = [dict(span.attributes or {}).get("http.response.status_code") for span in found if span.name[:3] in ("GET", "POS")]
+    assert statuses == [201, 200, 200, 404, 201]
+    assert not any(span.events for span in found if span.name.startswith("GET")), "a 404 is no exception"
     read = next(span for span in found if span.name == "hansard.read")
     asked = next(span for span in found if span.name == "GET /api/v1/events")
     assert read.parent is not None

@@ -1,5 +1,6 @@
 """The HTTP interface as a program in any language meets it. Nothing here may block the server's event loop."""
 
+import asyncio
 import json
 import socket
 import threading
@@ -15,7 +16,9 @@ from uuid import uuid4
 import pytest
 
 import hansard
+import hansard.aio
 from hansard import PARK, Event, Processor, Projection, Query, Retry
+from hansard.server.groups import HeldConsumers
 from hansard.server.settings import Settings
 from hansard.storage.opening import open_storage
 from places import place_of
@@ -573,6 +576,76 @@ def test_a_hundred_consumers_wait_side_by_side(client: Client, store: hansard.St
     assert set(answers) == {200}
 
 
+def test_events_of_a_client_that_goes_are_given_to_the_next_one(tmp_path: Path) -> None:
+    """They would stand still for a lease, with their stream behind them."""
+
+    async def main() -> None:
+        async with hansard.aio.open(tmp_path / "log.db") as store:
+            held = HeldConsumers(store)
+            id = await held.join("g", Query(), partitions=1, after=0, lease_s=60, owner="o" * 600 + "\0")
+            one = held.of("g", id, "o" * 600 + "\0")
+            for number in range(40):
+                await store.append(f"s-{number}", Event("x"))
+                taking = asyncio.ensure_future(one.take(5, 5))
+                for _ in range(number):
+                    await asyncio.sleep(0.0002)
+                taking.cancel()
+                with suppress(asyncio.CancelledError):
+                    await one.put_back(await taking)
+            taken = await one.take(100, 5)
+            while len(taken) < 40:
+                taken += await one.take(100, 5)
+            assert sorted(event.position for event in taken) == list(range(1, 41))
+            await one.finish("ack", [event.position for event in taken], delay_s=None, reason="")
+            with pytest.raises(hansard.InvalidInput, match="has finished it before"):
+                await one.finish("ack", [1], delay_s=None, reason="")
+            await held.close()
+            assert await one.take(1, 0.1) == [], "one that has left gives nothing"
+
+    asyncio.run(main())
+
+
+def test_an_event_that_was_reset_is_not_given_twice_in_one_answer(client: Client, store: hansard.Store) -> None:
+    """What the consumer has lost would be told with what has come in its place."""
+    store.append("a-1", [Event("x"), Event("y")])
+    base = "/api/v1/groups/g/consumers"
+    id = client.post(base, {"lease_s": 1, "partitions": 1}).json["consumer"]
+    assert [event["position"] for event in client.post(f"{base}/{id}/take", {"wait_s": 1}).json["events"]] == [1]
+    store.reader("g").reset(0)
+    deadline = time.monotonic() + 20
+    positions: list[int] = []
+    while not positions and time.monotonic() < deadline:
+        time.sleep(0.4)
+        positions = [event["position"] for event in client.post(f"{base}/{id}/take", {"wait_s": 0.4}).json["events"]]
+    assert positions == [1]
+    assert client.post(f"{base}/{id}/ack", {"positions": [1]}).status == 204
+
+
+def test_a_stop_waits_for_whoever_still_reads(tmp_path: Path) -> None:
+    """A large answer would be cut off while its client takes it."""
+    with hansard.open(tmp_path / "log.db") as store:
+        store.append("a-1", Event("x", "y" * 12_000_000))
+    received = bytearray()
+
+    def read(connection: socket.socket) -> None:
+        while piece := connection.recv(400_000):
+            received.extend(piece)
+            time.sleep(0.1)
+
+    with served(open_storage(tmp_path / "log.db"), Settings(stop_timeout_s=30)) as url:
+        client = Client(url)
+        connection = socket.create_connection((client.host, client.port), 10)
+        connection.sendall(b"GET /api/v1/streams/a-1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        time.sleep(0.5)
+        reading = threading.Thread(target=read, args=(connection,))
+        reading.start()
+    reading.join(30)
+    connection.close()
+    head, _, body = bytes(received).partition(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    assert len(body) == length > 12_000_000
+
+
 def test_a_stop_ends_what_waits_and_what_is_stuck(tmp_path: Path) -> None:
     """A deploy would hang on a client that reads nothing, or end in errors that mean nothing."""
     with hansard.open(tmp_path / "log.db") as store:
@@ -602,12 +675,15 @@ def test_a_tail_begins_where_it_is_told_and_refuses_what_it_cannot_do(client: Cl
         ("/api/v1/streams/a-1/events", 2),
         ("/api/v1/streams/a-1/events?after_version=3", 5),
         ("/api/v1/streams/a-1/events?after_version=5", 7),
+        ("/api/v1/streams/a-1/events?after_version=8", 10),
         ("/api/v1/events?after=4", 5),
     ):
         with client.tail(path) as tail:
-            if first == 7:
-                store.add("a-1", "x")
+            if first in (7, 10):
+                for _ in range(1 if first == 7 else 3):
+                    store.add("a-1", "x")
             assert tail.next_id() == first, path
+    client.tail("/api/v1/streams/a-1/events?after_version=9223372036854775807").close()
     for asked in ("limit=1", "backwards=true", "before=3", "before_version=3"):
         path = "/api/v1/streams/a-1/events" if "version" in asked else "/api/v1/events"
         answer = client.get(f"{path}?{asked}", {"Accept": "text/event-stream"})

@@ -7,6 +7,7 @@ import time
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
+from urllib.request import Request
 
 import jwt
 import pytest
@@ -16,7 +17,7 @@ import hansard
 from hansard import AccessDenied, InvalidInput, NotAuthenticated, OpenFailed, Processor, Query
 from hansard.server.access.administration import add_key, list_keys, revoke_key
 from hansard.server.access.permissions import Grant, grants_of
-from hansard.server.access.tokens import Tokens
+from hansard.server.access.tokens import Tokens, _OnlyHttps
 from hansard.server.settings import Settings, configured
 from hansard.server.starting import check_safe, start
 from hansard.storage.opening import open_storage
@@ -208,6 +209,7 @@ def test_tokens_of_ordinary_issuers_are_taken(place: str, issuer: Any) -> None:
             {"scope": "openid profile email read:order"},
             {"scope": None, "scp": ["openid", "read:order"]},
             {"scope": "openid", "scp": "read:order"},
+            {"scope": "openid read:user-profile admin:org-1 read:order"},
         ):
             client = client_with(url, issuer.token(**claims))
             assert [client.get(f"/api/v1/events?category={name}").status for name in ("order", "customer")] == [200, 403]
@@ -218,7 +220,7 @@ def test_new_keys_of_an_issuer_are_looked_up_when_they_are_met(tmp_path: Path, m
     private = ec.generate_private_key(ec.SECP256R1())
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(private.public_key()))
     path = tmp_path / "jwks.json"
-    monkeypatch.setattr("hansard.server.access.tokens._REFRESH_FOR_UNKNOWN_S", 0.0)
+    monkeypatch.setattr("hansard.server.access.tokens._REFRESH_WHEN_WANTING_S", 0.0)
     path.write_text(json.dumps({"keys": [{**public, "kid": "old", "alg": "ES256"}]}))
     tokens = Tokens(str(path), audience="hansard", issuer=None)
     tokens.refresh()
@@ -232,6 +234,24 @@ def test_new_keys_of_an_issuer_are_looked_up_when_they_are_met(tmp_path: Path, m
     tokens.refresh()
     assert tokens.principal(token).name == "jo"
     assert not tokens.is_old
+
+
+def test_a_key_set_that_cannot_be_read_is_not_asked_for_all_the_time(tmp_path: Path) -> None:
+    """A server of keys that is away would be asked every second, by every server."""
+    tokens = Tokens(str(tmp_path / "none.json"), audience="hansard", issuer=None)
+    assert tokens.is_old
+    with pytest.raises(OpenFailed):
+        tokens.refresh()
+    assert not tokens.is_old
+
+
+def test_a_key_set_comes_by_https_to_the_end() -> None:
+    """A redirect would lead to where anybody on the way can give keys of their own."""
+    handler = _OnlyHttps()
+    request = Request("https://id.example/keys")
+    with pytest.raises(OSError, match="which is not https"):
+        handler.redirect_request(request, None, 302, "Found", {}, "http://evil.example/keys")
+    assert handler.redirect_request(request, None, 302, "Found", {}, "https://id.example/new").full_url.endswith("/new")
 
 
 def test_a_key_set_is_asked_for_on_this_machine_too(place: str, issuer: Any) -> None:

@@ -33,6 +33,7 @@ from hansard import (
     folds,
 )
 from hansard.testing import FrozenClock, FrozenStore, frozen_ids, replay, scenario, state_machine
+from hansard.testing.showing import command_text, is_same_state, state_text
 
 
 @hansard.event("deposited")
@@ -443,6 +444,32 @@ def test_a_machine_of_a_class_that_does_not_compare() -> None:
     assert "  - Purse(amount=3)\n  + Purse(amount=1)" in told
 
 
+def test_states_are_compared_by_what_they_hold_however_deep() -> None:
+    """Two that hold the same would be told apart, or the comparison would not end."""
+
+    class Line:
+        def __init__(self, item: str, cart: Any) -> None:
+            self.item, self.cart = item, cart
+
+    class Cart:
+        def __init__(self, *items: str) -> None:
+            self.lines = [Line(item, self) for item in items]
+
+    assert is_same_state(Cart("a", "b"), Cart("a", "b"))
+    assert not is_same_state(Cart("a", "b"), Cart("a", "c"))
+    assert not is_same_state(Cart("a"), Cart("a", "b"))
+    assert state_text(Cart("a")) == "Cart(lines=[Line(item='a', cart=…)])"
+    assert is_same_state({"a": [Line("x", 1)]}, {"a": [Line("x", 1)]})
+
+    def unset() -> Any:
+        command = lambda: later  # noqa: E731
+        text = command_text(command)
+        later = 1
+        return text, later
+
+    assert unset()[0].startswith("the lambda of test_testing_kit.py")
+
+
 class Broken(Exception):
     pass
 
@@ -610,3 +637,8 @@ def test_database(store, number):
     run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
     assert "2 passed" in run.stdout, run.stdout
     assert schemas() == before
+    (tmp_path / "test_shop.py").write_text("def test_memory(store):\n    store.add('order-1', 'placed')\n")
+    environment["HANSARD_POSTGRESQL"] = "postgresql://nobody@127.0.0.1:1/none"
+    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert "1 passed" in run.stdout, run.stdout
+    assert "error" not in run.stdout

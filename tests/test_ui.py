@@ -17,6 +17,7 @@ import hansard
 from hansard import PARK, Decider, Event, Processor, Projection, Query, Retry, Timer
 from hansard.domain import domain_of
 from hansard.server.settings import Settings
+from hansard.server.ui.log import _words
 from hansard.storage.opening import open_storage
 from nats_servers import new_log
 from places import another
@@ -273,6 +274,24 @@ def test_names_with_commas_and_spaces_are_found(page: Page, store: hansard.Store
         page.tab.wait_for_load_state("load")
         assert page.tab.locator("#rows tr").count() == 1, name
         assert "odd-1" in page.tab.locator("#rows").inner_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a", ["a"]),
+        ("a , b,,", ["a", "b"]),
+        ('a, "b,c" ,d', ["a", "b,c", "d"]),
+        ('" x ", y ', [" x ", "y"]),
+        ('"say ""hi"""', ['say "hi"']),
+        ('a "b', ['a "b']),
+        ('"a', ['"a']),
+        ("", []),
+    ],
+)
+def test_words_of_a_search(text: str, words: list[str]) -> None:
+    """A name that is in the log could not be asked for."""
+    assert _words(text) == words
 
 
 def test_live_numbers_are_those_that_are_stored(page: Page, store: hansard.Store) -> None:

@@ -10,6 +10,7 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, TypeVar, overload
 from uuid import UUID
@@ -629,12 +630,12 @@ class AsyncStore:
 
     def _in_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
         self._check_open()
-        return self._loop.run_in_executor(self._threads, call, *arguments)
+        return self._loop.run_in_executor(self._threads, copy_context().run, call, *arguments)
 
     def _in_waiting_thread(self, call: Callable[..., _T], *arguments: Any) -> Awaitable[_T]:
         """Waiting has threads of its own, so that it never keeps a read from running."""
         self._check_open()
-        return self._loop.run_in_executor(self._waiters, call, *arguments)
+        return self._loop.run_in_executor(self._waiters, copy_context().run, call, *arguments)
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -64,7 +64,11 @@ def request_span(name: str, traceparent: str | None) -> AbstractContextManager[A
     from opentelemetry import trace  # only where it is used
 
     started: AbstractContextManager[Any] = _tracer().start_as_current_span(
-        name, context=context_of(traceparent), kind=trace.SpanKind.SERVER
+        name,
+        context=context_of(traceparent),
+        kind=trace.SpanKind.SERVER,
+        record_exception=False,  # that a client has gone is no failure
+        set_status_on_exception=False,
     )
     return started
 

@@ -31,6 +31,7 @@ Target = str | Query | Mapping[str, View]
 Step = Callable[[], Any] | Append | float
 _PAUSE_S = 0.002
 _REPEATED_AT_ONCE = 16
+_COPY_S = 0.002
 _ResultT = TypeVar("_ResultT")
 
 
@@ -52,6 +53,7 @@ class Execution:
         self._storage = storage
         self._types = types
         self.snapshots = SnapshotWriter(storage, types)
+        self._not_copied: set[str] = set()
 
     def load(self, decider: Any, target: Target) -> Loaded[Any]:
         """See `Store.load`."""
@@ -86,7 +88,7 @@ class Execution:
                 return Executed([], read.state, None, attempt)
             events = [self._event_of(value, number, ids, metadata) for number, value in enumerate(decided)]
             append = _conditioned(where, read, stream, events)
-            state = self._folded_ahead(one, read, append)
+            state = self._folded_ahead(one, where, read, append)
             try:
                 appended: Appended = yield append
             except (WrongExpectedVersion, AppendConditionFailed, DuplicateEventId) as error:
@@ -106,20 +108,27 @@ class Execution:
             return Executed(recorded, state, appended, attempt)
         raise AssertionError("unreachable")
 
-    def _folded_ahead(self, one: Any, read: _Read, append: Append) -> Any:
+    def _folded_ahead(self, one: Any, where: str | Query, read: _Read, append: Append) -> Any:
         """The state after what is about to be stored: an event that cannot be read or folded must not be, or its stream could
         never be loaded again.
 
         Typed values say nothing of where they stand, so this is the state to go on with. Where others are among them, what is
-        folded here is a copy: it is done once more when they have their places.
+        folded here is a copy: it is done once more when they have their places. A state that takes long to copy is not tried, nor
+        is what goes to a stream whose version was not read.
         """
         recorded = recorded_as_seen(append, _expected(read, append), self._types)
         state = read.state
         if not all(event.is_typed for event in recorded):
+            if one.name in self._not_copied or (append.parts[0].stream is not None and not isinstance(where, str)):
+                return state
+            started = time.perf_counter()
             try:
                 state = copy.deepcopy(state)
             except Exception:  # it holds what has no copy, such as a lock
+                self._not_copied.add(one.name)
                 return state
+            if time.perf_counter() - started > _COPY_S:
+                self._not_copied.add(one.name)
         return _guarded(one.name, one.folded, state, recorded)
 
     # Loading

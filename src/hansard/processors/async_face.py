@@ -121,6 +121,11 @@ class AsyncConsumer:
         """See Consumer.put_back."""
         await self._in_thread(self._started.put_back, event)
 
+    async def is_out(self, event: RecordedEvent) -> bool:
+        """See Consumer.is_out."""
+        is_out: bool = await self._in_thread(self._started.is_out, event)
+        return is_out
+
     @property
     def name(self) -> str:
         return self._started.name

@@ -113,7 +113,13 @@ class Consumer:
     def take_now(self) -> tuple[RecordedEvent | None, float]:
         """The next event whose turn it is now, or None and how long to wait, in seconds, before asking again."""
         with self._changed:
-            return self._next_now()
+            return (None, 0.0) if self._is_closed else self._next_now()
+
+    def is_out(self, event: RecordedEvent) -> bool:
+        """Whether an event that was taken is this consumer's still, to be acked, nacked or parked."""
+        with self._changed:
+            one = self._window.out(event.position)
+            return one is not None and one.event is event
 
     @property
     def is_closed(self) -> bool:

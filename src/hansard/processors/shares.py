@@ -176,10 +176,10 @@ class Shares:
     def _warn(self, lost: Sequence[int]) -> None:
         """Events may be handled twice now; whoever wonders why finds it in the log of the program."""
         _logger.warning(
-            "%s: %s taken over by another member, as this one was silent for longer than its lease of %g s; "
-            "what was done since the last checkpoint is done again",
+            "%s: this member has lost partition %s: it was silent for longer than its lease of %g s, and another one has taken "
+            "over; or somebody has reset or forgotten the reader. What was done since the last checkpoint is done again",
             self._reader.name,
-            f"partition {lost[0]} was" if len(lost) == 1 else f"partitions {', '.join(map(str, lost))} were",
+            ", ".join(map(str, lost)),
             self._membership.lease_s,
         )
 

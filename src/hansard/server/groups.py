@@ -8,11 +8,14 @@ from typing import Literal
 from uuid_utils import uuid7
 
 from hansard.aio import AsyncStore
-from hansard.errors import AccessDenied, InvalidInput, ResourceNotFound, StoreBusy
+from hansard.errors import AccessDenied, InvalidInput, LeaseLost, ResourceNotFound, StoreBusy
 from hansard.events import RecordedEvent
 from hansard.limits import GROUP_CONSUMERS_MAX
 from hansard.processors.async_face import AsyncConsumer
 from hansard.query import Query
+
+_OWNER_CHARS = 100
+"""Of the name of a consumer's owner, as the status of its group shows it."""
 
 
 class HeldConsumer:
@@ -37,10 +40,13 @@ class HeldConsumer:
         """Up to `limit` events whose turn it is; waits for the first one. Those that were taken longer ago than a lease and never
         finished come again: their answer may have been lost. If it is cancelled, what it has taken has its turn again."""
         self.hear()
-        now = time.monotonic()
-        taken = [event for event, since in self._out.values() if now - since > self.lease_s][:limit]
-        self._out |= {event.position: (event, now) for event in taken}
+        taken: list[RecordedEvent] = []
         try:
+            for known in self._overdue()[:limit]:
+                if await self.consumer.is_out(known):
+                    taken.append(known)
+                else:
+                    self._out.pop(known.position, None)
             while len(taken) < limit and (event := await self.consumer.take(0.0 if taken else wait_s)) is not None:
                 self._out[event.position] = event, time.monotonic()
                 taken.append(event)
@@ -49,6 +55,13 @@ class HeldConsumer:
             raise
         self.hear()
         return taken
+
+    def _overdue(self) -> list[RecordedEvent]:
+        """Events that were given longer ago than a lease; they count as given now, so that another request does not give them."""
+        now = time.monotonic()
+        overdue = [event for event, since in self._out.values() if now - since > self.lease_s]
+        self._out |= {event.position: (event, now) for event in overdue}
+        return overdue
 
     async def put_back(self, events: Sequence[RecordedEvent]) -> None:
         """Nobody was there any more to be given them."""
@@ -63,19 +76,31 @@ class HeldConsumer:
         async with self._finishing:
             self.hear()
             for position in positions:
-                if position not in self._out:
-                    raise InvalidInput("positions", position, "this consumer has not taken it, or has finished it before")
+                self._check_out(position)
             for position in dict.fromkeys(positions):
-                event, _ = self._out[position]
-                if verb == "ack":
-                    await self.consumer.ack(event)
-                elif verb == "nack":
-                    await self.consumer.nack(event, delay_s=delay_s)
-                else:
-                    await self.consumer.park(event, reason)
-                self._out.pop(position, None)
+                self._check_out(position)  # it may have been put back meanwhile
+                event, since = self._out.pop(position)
+                try:
+                    await self._finish(event, verb, delay_s=delay_s, reason=reason)
+                except LeaseLost:  # it is somebody else's now
+                    raise
+                except BaseException:
+                    self._out[position] = event, since
+                    raise
             if verb == "ack":
                 await self.consumer.flush()
+
+    def _check_out(self, position: int) -> None:
+        if position not in self._out:
+            raise InvalidInput("positions", position, "this consumer has not taken it, or has finished it before")
+
+    async def _finish(self, event: RecordedEvent, verb: str, *, delay_s: float | None, reason: str) -> None:
+        if verb == "ack":
+            await self.consumer.ack(event)
+        elif verb == "nack":
+            await self.consumer.nack(event, delay_s=delay_s)
+        else:
+            await self.consumer.park(event, reason)
 
 
 class HeldConsumers:
@@ -95,7 +120,7 @@ class HeldConsumers:
         self._joining += 1
         try:
             id = str(uuid7())
-            member = f"{owner} {id[-12:]}"
+            member = f"{''.join(filter(str.isprintable, owner))[:_OWNER_CHARS]} {id[-12:]}"
             consumer = self._store.join(group, query, partitions=partitions, after=after, lease_s=lease_s, member=member)
             await consumer.__aenter__()
         finally:

@@ -204,10 +204,13 @@ class Serving(uvicorn.Server):
 
     async def _abort_stuck(self) -> None:
         """A connection that is closed, but whose client takes nothing of what is left, is not waited for."""
+        left: dict[Any, int] = {}
         while True:
             await asyncio.sleep(LAST_WRITE_S)
-            for connection in list(self.server_state.connections):
-                if connection.transport is not None and connection.transport.is_closing():
+            closing = [one for one in self.server_state.connections if one.transport is not None and one.transport.is_closing()]
+            before, left = left, {one: one.transport.get_write_buffer_size() for one in closing}
+            for connection in closing:
+                if left[connection] >= before.get(connection, left[connection] + 1):
                     connection.transport.abort()
 
 

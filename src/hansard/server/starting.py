@@ -1,7 +1,6 @@
 """From a place and settings to a server that runs: what is refused, who may ask, what is said at the start."""
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
@@ -111,26 +110,24 @@ def gate_of(storage: Storage, settings: Settings) -> tuple[Gate, list[Keys | Tok
 
 @asynccontextmanager
 async def _refreshed(known: list[Keys | Tokens]) -> AsyncIterator[None]:
-    async def refresh_for_ever() -> None:
+    async def refresh_for_ever(one: Keys | Tokens) -> None:
         while True:
             await asyncio.sleep(_REFRESH_S)
-            for one in known:
-                if one.is_old:
-                    try:
-                        await asyncio.to_thread(one.refresh)
-                    except HansardError as error:
-                        log.warning("what the server knows of keys is not fresh: %s", error)
-                    except Exception:  # whatever one source gives, the others are looked up again
-                        log.exception("what the server knows of keys is not fresh")
+            if one.is_old:
+                try:
+                    await asyncio.to_thread(one.refresh)
+                except HansardError as error:
+                    log.warning("what the server knows of keys is not fresh: %s", error)
+                except Exception:  # whatever a source gives, it is looked up again
+                    log.exception("what the server knows of keys is not fresh")
 
-    task = asyncio.ensure_future(refresh_for_ever()) if known else None
+    tasks = [asyncio.ensure_future(refresh_for_ever(one)) for one in known]
     try:
         yield
     finally:
-        if task is not None:
+        for task in tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _url(settings: Settings, port: int) -> str:

@@ -57,15 +57,16 @@ def hansard_database() -> Iterator[str | None]:
 
 
 @pytest.fixture
-def hansard_place(hansard_engine: str, hansard_database: str | None, tmp_path: Path) -> str:
+def hansard_place(hansard_engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """Where the test's store is."""
     if hansard_engine == "memory":
         return ":memory:"
     if hansard_engine == "sqlite":
         return str(tmp_path / "log.db")
-    if hansard_database is None:
+    database = request.getfixturevalue("hansard_database")  # of no other engine's concern
+    if database is None:
         pytest.skip("set HANSARD_POSTGRESQL to the address of a database, such as postgresql://localhost/test")
-    return f"{hansard_database}&log=test-{uuid4()}"
+    return f"{database}&log=test-{uuid4()}"
 
 
 @pytest.fixture

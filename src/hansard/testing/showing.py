@@ -71,16 +71,40 @@ def indented(text: str) -> str:
 
 def is_same_state(one: Any, other: Any) -> bool:
     """Equal; objects of a class that does not say what equal is, by what they hold."""
-    if type(one) is type(other) and _is_plain_object(one, "__eq__"):
-        mine, others = _held(one), _held(other)
-        return mine.keys() == others.keys() and all(is_same_state(value, others[name]) for name, value in mine.items())
+    return _is_same(one, other, set())
+
+
+def _is_same(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
+    if type(one) is not type(other) or one is other:
+        return bool(one == other)
+    if (id(one), id(other)) in seen:  # they lead back to themselves, both of them
+        return True
+    seen.add((id(one), id(other)))
+    if _is_plain_object(one, "__eq__"):
+        one, other = _held(one), _held(other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_same(value, other[name], seen) for name, value in one.items())
+    if isinstance(one, list | tuple):
+        return len(one) == len(other) and all(_is_same(*pair, seen) for pair in zip(one, other, strict=True))
     return bool(one == other)
 
 
 def state_text(state: Any) -> str:
     """As it says of itself, or by what it holds."""
+    return _state_text(state, ())
+
+
+def _state_text(state: Any, within: tuple[int, ...]) -> str:
+    if id(state) in within:
+        return "…"
+    inside = (*within, id(state))
     if _is_plain_object(state, "__repr__"):
-        return f"{type(state).__name__}({', '.join(f'{name}={value!r}' for name, value in _held(state).items())})"
+        fields = (f"{name}={_state_text(value, inside)}" for name, value in _held(state).items())
+        return f"{type(state).__name__}({', '.join(fields)})"
+    if type(state) is list:
+        return f"[{', '.join(_state_text(item, inside) for item in state)}]"
+    if type(state) is dict:
+        return f"{{{', '.join(f'{key!r}: {_state_text(value, inside)}' for key, value in state.items())}}}"
     return repr(state)
 
 
@@ -102,5 +126,8 @@ def command_text(command: Any) -> str:
     text = (
         code.co_name if code.co_name != "<lambda>" else f"the lambda of {Path(code.co_filename).name}, line {code.co_firstlineno}"
     )
-    held = inspect.getclosurevars(command).nonlocals
+    try:
+        held = inspect.getclosurevars(command).nonlocals
+    except ValueError:  # one of them is not set yet
+        held = {}
     return f"{text}, with {', '.join(f'{name}={value!r}' for name, value in held.items())}" if held else text

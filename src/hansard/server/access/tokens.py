@@ -4,20 +4,32 @@ import json
 import time
 from http.client import HTTPException
 from typing import Any, Final
-from urllib.request import urlopen
+from urllib.request import HTTPRedirectHandler, build_opener
 
 import jwt
 
 from hansard.errors import HansardError, InvalidInput, NotAuthenticated, OpenFailed
-from hansard.server.access.permissions import Permission, Principal, grants_of
+from hansard.server.access.permissions import Grant, Principal, grants_of
 
 _ALGORITHMS: Final = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 """Asymmetric ones only: with a public key set nobody but the issuer can sign."""
 _REFRESH_S: Final = 300.0
-_REFRESH_FOR_UNKNOWN_S: Final = 10.0
+_REFRESH_WHEN_WANTING_S: Final = 10.0
 _FETCH_S: Final = 5.0
 _LEEWAY_S: Final = 30
 _JWKS_BYTES_MAX: Final = 1_000_000
+
+
+class _OnlyHttps(HTTPRedirectHandler):
+    """Whoever is on the way could give keys of their own."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        if not newurl.startswith("https://"):
+            raise OSError(f"it leads to {newurl}, which is not https")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_opener = build_opener(_OnlyHttps)
 
 
 class Tokens:
@@ -33,26 +45,27 @@ class Tokens:
         self._audience = audience
         self._issuer = issuer
         self._keys: dict[str | None, jwt.PyJWK] = {}
-        self._refreshed_s = float("-inf")
-        self._misses_a_key = False
+        self._tried_s = float("-inf")
+        self._is_wanting = False
 
     @property
     def is_old(self) -> bool:
-        """Also soon after a token was signed with a key that is not known yet: the issuer may have changed its keys."""
-        return time.monotonic() - self._refreshed_s > (_REFRESH_FOR_UNKNOWN_S if self._misses_a_key else _REFRESH_S)
+        """Sooner after a try that failed, or a token with a key that is not known yet: the issuer may have changed its keys."""
+        return time.monotonic() - self._tried_s > (_REFRESH_WHEN_WANTING_S if self._is_wanting else _REFRESH_S)
 
     def refresh(self) -> None:
         """Raises OpenFailed if the key set cannot be read."""
+        self._tried_s, self._is_wanting = time.monotonic(), True
         try:
             key_set = jwt.PyJWKSet.from_dict(json.loads(self._read()))
         except (OSError, HTTPException, ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
             raise OpenFailed(f"{self._jwks}: not a key set that can be read: {error}") from error
         self._keys = {key.key_id: key for key in key_set.keys}
-        self._refreshed_s, self._misses_a_key = time.monotonic(), False
+        self._is_wanting = False
 
     def _read(self) -> bytes:
         if self._jwks.startswith("https://"):
-            with urlopen(self._jwks, timeout=_FETCH_S) as response:  # noqa: S310  # the scheme was looked at
+            with _opener.open(self._jwks, timeout=_FETCH_S) as response:
                 return bytes(response.read(_JWKS_BYTES_MAX))
         with open(self._jwks, "rb") as file:
             return file.read(_JWKS_BYTES_MAX)
@@ -69,7 +82,7 @@ class Tokens:
         key_id = jwt.get_unverified_header(text).get("kid")
         key = self._keys.get(key_id) or (next(iter(self._keys.values())) if key_id is None and len(self._keys) == 1 else None)
         if key is None:
-            self._misses_a_key = True
+            self._is_wanting = True
             raise NotAuthenticated("it is signed with a key that the key set does not have")
         claims: dict[str, Any] = jwt.decode(
             text,
@@ -88,7 +101,15 @@ def _permissions_in(claims: dict[str, Any]) -> list[str]:
     if "permissions" in claims:
         return _texts(claims["permissions"])
     scopes = [text for name in ("scope", "scp") for text in _texts(claims.get(name, ""))]
-    return [text for text in scopes if text.partition(":")[0] in set(Permission)]
+    return [text for text in scopes if _is_ours(text)]
+
+
+def _is_ours(scope: str) -> bool:
+    try:
+        Grant.parse(scope)
+    except HansardError:
+        return False
+    return True
 
 
 def _texts(given: Any) -> list[str]:

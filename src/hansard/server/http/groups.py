@@ -102,19 +102,21 @@ async def take_events(service: Service, request: Request) -> Answer:
     form: TakeForm = await request.decoded(TakeForm)
     held = _held(service, request)
     wait_s = min(form.wait_s, held.lease_s / 2)
-    taking = asyncio.ensure_future(service.unless_stopping(held.take(form.limit, wait_s), []))
-    gone = asyncio.ensure_future(request.disconnected())
+    taking = asyncio.ensure_future(held.take(form.limit, wait_s))
+    gone, stopping = asyncio.ensure_future(request.disconnected()), asyncio.ensure_future(service.stopping.wait())
     try:
-        await asyncio.wait((taking, gone), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((taking, gone, stopping), return_when=asyncio.FIRST_COMPLETED)
     finally:
-        gone.cancel()
-    if gone.done() and not gone.cancelled():
-        if not taking.done():
-            taking.cancel()
-        else:
-            await held.put_back(taking.result())
+        is_gone = gone.done()
+        for waiting in (taking, gone, stopping):
+            waiting.cancel()
+    try:
+        events = await taking
+    except asyncio.CancelledError:  # it has put back what it had
+        events = []
+    if is_gone:
+        await held.put_back(events)
         raise Disconnected
-    events = await taking
     return Response(b'{"events":[%b]}' % b",".join([form_of(event) for event in events]))
 
 

@@ -191,7 +191,8 @@ async def read_stream(service: Service, request: Request) -> Answer:
     info = await service.store.stream(stream)
     match request.accepts(JSON, LINES, EVENT_STREAM):
         case "text/event-stream":
-            return tail(service, Query(stream=stream), await _tail_after(service, stream, asked, resumed))
+            after = await _tail_after(service, stream, asked, resumed)
+            return tail(service, Query(stream=stream), after, after_version=asked.after_version)
         case "application/x-ndjson":
             return _stream_lines(service, stream, asked)
     headers = [header("etag", version_tag(info.version))]
@@ -213,11 +214,11 @@ async def _tail_after(service: Service, stream: str, asked: StreamParameters, re
         return resumed
     if not asked.after_version:
         return 0
-    before = asked.after_version + 1
+    before = None if asked.after_version >= POSITION_MAX else asked.after_version + 1
     found = await service.in_thread(
         lambda: service.storage.read_stream(stream, after_version=0, before_version=before, backwards=True, limit=1)
     )
-    return found[0].position if found and found[0].version == asked.after_version else await service.store.head()
+    return found[0].position if found else 0
 
 
 def _check_tail(asked: Any, before: str) -> None:

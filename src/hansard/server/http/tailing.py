@@ -15,8 +15,11 @@ GOODBYE: Final = b"retry: %d\n\n" % (RETRY_AFTER_S * 1000)
 """The client comes back then, and goes on from the last id it has seen."""
 
 
-def tail(service: Service, query: Query, after: int) -> Stream:
-    """What is there after a position, then what comes. A silent stream tells its position now and then."""
+def tail(service: Service, query: Query, after: int, *, after_version: int = 0) -> Stream:
+    """What is there after a position, then what comes. A silent stream tells its position now and then.
+
+    `after_version`: of a stream, what is left out although it stands after the position.
+    """
 
     async def write_all(write: Write) -> None:
         await write(GOODBYE)
@@ -32,6 +35,8 @@ def tail(service: Service, query: Query, after: int) -> Stream:
         )
         async with subscription as events:
             async for event in events:
+                if event.version is not None and event.version <= after_version:
+                    continue
                 await write(service.frames.of(event))
 
     return Stream(write_all, EVENT_STREAM, headers=[header("x-accel-buffering", "no")], goodbye=GOODBYE)

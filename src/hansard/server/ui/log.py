@@ -1,6 +1,6 @@
 """The log, newest first: search, jump to a position or a time, live tail; and the list of streams, and one stream."""
 
-import csv
+import re
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -93,12 +93,16 @@ def _live(asked: LogAsked, head: int) -> str:
 
 def _words(text: str) -> list[str]:
     """Several names stand with commas between them; one that has a comma itself, or spaces at its ends, stands in quotes."""
-    try:
-        words = next(csv.reader([text], skipinitialspace=True, strict=True), [])
-    except csv.Error:  # a quote that does not end
-        words = text.split(",")
-    quoted = '"' in text
-    return [found for word in words if (found := word if quoted else word.strip())]
+    found = (_word_of(match) for match in _WORD.finditer(text))
+    return [word for word in found if word]
+
+
+_WORD: Final = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*(?=,|$)|([^,]*))(?:,|$)')
+
+
+def _word_of(match: re.Match[str]) -> str:
+    quoted, plain = match.groups()
+    return plain.strip() if quoted is None else quoted.replace('""', '"')
 
 
 @operation("GET", "/streams", needs=Permission.READ, parameters=StreamsAsked, returns={200: {HTML: None}})
