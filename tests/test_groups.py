@@ -224,6 +224,19 @@ def test_members_have_names(store: Store) -> None:
                 store.join("g", member=wrong)  # type: ignore[arg-type]
 
 
+def test_a_consumer_that_has_left_gives_nothing(store: Store) -> None:
+    """Its partitions are others' by now."""
+    store.append("a-1", events(2))
+    consumer = store.join("g", partitions=1)
+    first = consumer.take(5)
+    assert consumer.is_out(first)
+    consumer.close()
+    assert consumer.take_now() == (None, 0.0)
+    with store.join("g", partitions=1) as other:
+        again = other.take(5)
+        assert (again, other.is_out(again), other.is_out(first)) == (first, True, again is first)
+
+
 async def test_the_async_consumer_takes_for_a_time(tmp_path: Path) -> None:
     """A task that has other things to do could only wait for ever."""
     async with hansard.aio.open(tmp_path / "log.db") as store, store.join("g", member="a") as consumer:

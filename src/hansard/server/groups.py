@@ -40,16 +40,17 @@ class HeldConsumer:
         """Up to `limit` events whose turn it is; waits for the first one. Those that were taken longer ago than a lease and never
         finished come again: their answer may have been lost. If it is cancelled, what it has taken has its turn again."""
         self.hear()
-        taken: list[RecordedEvent] = []
+        overdue = self._overdue()[:limit]
+        taken = list(overdue)
         try:
-            for known in self._overdue()[:limit]:
-                if await self.consumer.is_out(known):
-                    taken.append(known)
-                else:
-                    self._out.pop(known.position, None)
             while len(taken) < limit and (event := await self.consumer.take(0.0 if taken else wait_s)) is not None:
                 self._out[event.position] = event, time.monotonic()
                 taken.append(event)
+            for known in overdue:  # taking has found out what this consumer has lost meanwhile
+                if not await self.consumer.is_out(known):
+                    taken.remove(known)
+                    if (out := self._out.get(known.position)) is not None and out[0] is known:
+                        del self._out[known.position]
         except asyncio.CancelledError:
             await self.put_back(taken)
             raise
