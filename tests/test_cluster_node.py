@@ -523,6 +523,20 @@ def test_a_snapshot_tells_the_message_that_it_holds(tmp_path: Path) -> None:
             writing.join()
 
 
+def test_what_a_snapshot_holds_may_be_trimmed_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A message that is written, but not yet counted, would be refused as one that was never applied."""
+    with hansard.open(new_log(tmp_path / "x.db")) as store:
+        store.add("a-1", "happened")
+        replica = store._storage._node.replica  # type: ignore[attr-defined]
+        before = replica.applied
+        store.add("a-1", "happened")
+        monkeypatch.setattr(replica, "applied", before)
+        snapshot = store.cluster.snapshot(tmp_path / "copy.db")
+        assert snapshot.sequence > before.sequence
+        assert store.cluster.trim(snapshot.sequence, is_forced=True) == snapshot.sequence + 1
+        monkeypatch.undo()
+
+
 def test_a_node_that_is_away_keeps_its_part_of_the_log(tmp_path: Path) -> None:
     """A program that has begun after it left would trim what it still needs."""
     url = new_log(tmp_path / "x.db")

@@ -105,8 +105,9 @@ class ClusterControl:
         """
         check_bound("to", to)
         behind = [member for member in self._node.members.all() if member.applied < to and not member.is_this]
-        if to > self._node.replica.applied.sequence:
-            raise InvalidInput("to", to, f"expected at most {self._node.replica.applied.sequence}: this node has applied no more")
+        written = self._node.replica.written()
+        if to > written:
+            raise InvalidInput("to", to, f"expected at most {written}: this node has applied no more")
         if behind and not is_forced:
             names = ", ".join(f"{member.name} (at {member.applied}, heard of {_time(member.heard_us)})" for member in behind)
             raise InvalidInput(

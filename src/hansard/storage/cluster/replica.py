@@ -84,6 +84,12 @@ class Replica:
         """In a child process: the file is its parent's."""
         self._lock.release()
 
+    def written(self) -> int:
+        """The sequence of the last message in the file. A copy of the file may have one more than `applied`, which is set after
+        the commit."""
+        found = course_of(self.storage)
+        return 0 if found is None else found[0].sequence
+
     def apply(self, group: Sequence[Arrived]) -> Iterator[list[Outcome]]:
         """Apply messages, in order: as many appends as possible in one transaction. The outcomes of each transaction, when it is
         written.
