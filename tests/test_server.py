@@ -560,13 +560,14 @@ def test_a_consumer_that_waits_keeps_nobody_waiting(client: Client, store: hansa
 
 def test_a_hundred_consumers_wait_side_by_side(client: Client, store: hansard.Store) -> None:
     """They would queue for threads, and be taken for dead while they wait as they were told to."""
-    ids = [client.post(f"/api/v1/groups/g-{n}/consumers", {"lease_s": 2, "partitions": 1}).json["consumer"] for n in range(100)]
     answers: list[int] = []
 
     def poll(number: int) -> None:
-        deadline = time.monotonic() + 4
+        base = f"/api/v1/groups/g-{number}/consumers"
+        id = client.post(base, {"lease_s": 6, "partitions": 1}).json["consumer"]
+        deadline = time.monotonic() + 8
         while time.monotonic() < deadline:
-            answers.append(client.post(f"/api/v1/groups/g-{number}/consumers/{ids[number]}/take", {"wait_s": 1}).status)
+            answers.append(client.post(f"{base}/{id}/take", {"wait_s": 3}).status)
 
     threads = [threading.Thread(target=poll, args=(number,)) for number in range(100)]
     for thread in threads:
@@ -609,11 +610,11 @@ def test_an_event_that_was_reset_is_not_given_twice_in_one_answer(client: Client
     """What the consumer has lost would be told with what has come in its place."""
     store.append("a-1", [Event("x"), Event("y")])
     base = "/api/v1/groups/g/consumers"
-    id = client.post(base, {"lease_s": 1, "partitions": 1}).json["consumer"]
+    id = client.post(base, {"lease_s": 3, "partitions": 1}).json["consumer"]
     assert [event["position"] for event in client.post(f"{base}/{id}/take", {"wait_s": 1}).json["events"]] == [1]
     store.reader("g").reset(0)
-    for _ in range(4):  # what was given longer ago than a lease is given again
-        time.sleep(0.35)
+    for _ in range(5):  # what was given longer ago than a lease is given again
+        time.sleep(0.7)
         client.post(f"{base}/{id}/ack", {"positions": []})
     positions: list[int] = []
     deadline = time.monotonic() + 20
