@@ -939,12 +939,14 @@ def test_what_cannot_be_folded_is_not_stored(bad: Any, command_id: UUID | None) 
         assert store.execute(good, "s-1", 1).state == 2 + 3, "folded where they stand"
 
 
+def collect(state: list[str], event: Any) -> list[str]:
+    """Changes the state in place."""
+    state.append(event.data)
+    return state
+
+
 def test_folding_ahead_does_not_count_twice(memory: hansard.Store) -> None:
     """A state that is changed in place would have each event in it twice."""
-
-    def collect(state: list[str], event: Any) -> list[str]:
-        state.append(event.data)
-        return state
 
     one = Decider("d", initial=list, decide=lambda command, state: [Event("said", command)], evolve=collect)
     for number in range(3):
@@ -959,10 +961,6 @@ def test_a_state_that_takes_long_to_copy_is_copied_once(memory: hansard.Store, m
     copied: list[Any] = []
     monkeypatch.setattr("hansard.deciders.execution._COPY_S", -1.0)
     monkeypatch.setattr("hansard.deciders.execution.copy.deepcopy", lambda state: copied.append(state) or list(state))
-
-    def collect(state: list[str], event: Any) -> list[str]:
-        state.append(event.data)
-        return state
 
     one = Decider("d", initial=list, decide=lambda command, state: [Event("said", command)], evolve=collect)
     for number in range(3):

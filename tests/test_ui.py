@@ -17,7 +17,7 @@ import hansard
 from hansard import PARK, Decider, Event, Processor, Projection, Query, Retry, Timer
 from hansard.domain import domain_of
 from hansard.server.settings import Settings
-from hansard.server.ui.log import _words
+from hansard.server.ui.words import word_of, words_of
 from hansard.storage.opening import open_storage
 from nats_servers import new_log
 from places import another
@@ -291,7 +291,8 @@ def test_names_with_commas_and_spaces_are_found(page: Page, store: hansard.Store
 )
 def test_words_of_a_search(text: str, words: list[str]) -> None:
     """A name that is in the log could not be asked for."""
-    assert _words(text) == words
+    assert words_of(text) == words
+    assert words_of(", ".join(map(word_of, words))) == words
 
 
 def test_live_numbers_are_those_that_are_stored(page: Page, store: hansard.Store) -> None:

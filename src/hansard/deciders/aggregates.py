@@ -112,6 +112,11 @@ def _evolve(aggregate: Aggregate, event: Event | RecordedEvent | Any) -> Aggrega
     return aggregate
 
 
+def held_by(state: Any) -> dict[str, Any]:
+    """All that an object holds, but for what an Aggregate has recorded on the way."""
+    return {name: value for name, value in vars(state).items() if name != "_recorded"}
+
+
 def _methods_of(kind: type) -> dict[str, str]:
     """The name of the method that applies a type. A subclass that overrides it need not mark it again."""
     known: dict[str, str] | None = kind.__dict__.get("_hansard_methods")

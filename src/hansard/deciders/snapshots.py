@@ -15,7 +15,7 @@ from zlib import crc32
 
 import msgspec
 
-from hansard.deciders.aggregates import Aggregate
+from hansard.deciders.aggregates import Aggregate, held_by
 from hansard.deciders.definition import Decider
 from hansard.errors import HansardError, InvalidType
 from hansard.event_types.codecs import codec_of
@@ -136,12 +136,7 @@ def _is_same(back: Any, state: Any) -> bool:
         return all(_is_same(back[key], value) for key, value in state.items())
     if isinstance(state, list | tuple):
         return all(map(_is_same, back, state))
-    return not isinstance(state, Aggregate) or _facts(back) == _facts(state)
-
-
-def _facts(aggregate: Any) -> dict[str, Any]:
-    """All that an object holds, also what its class does not compare."""
-    return {name: value for name, value in vars(aggregate).items() if not name.startswith("_recorded")}
+    return not isinstance(state, Aggregate) or held_by(back) == held_by(state)
 
 
 def key_of(target: str | Query) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any, NamedTuple
 
+from hansard.deciders.aggregates import held_by
 from hansard.events import Event, RecordedEvent
 
 
@@ -81,7 +82,7 @@ def _is_same(one: Any, other: Any, seen: set[tuple[int, int]]) -> bool:
         return True
     seen.add((id(one), id(other)))
     if _is_plain_object(one, "__eq__"):
-        one, other = _held(one), _held(other)
+        one, other = held_by(one), held_by(other)
     if isinstance(one, dict):
         return one.keys() == other.keys() and all(_is_same(value, other[name], seen) for name, value in one.items())
     if isinstance(one, list | tuple):
@@ -99,7 +100,7 @@ def _state_text(state: Any, within: tuple[int, ...]) -> str:
         return "…"
     inside = (*within, id(state))
     if _is_plain_object(state, "__repr__"):
-        fields = (f"{name}={_state_text(value, inside)}" for name, value in _held(state).items())
+        fields = (f"{name}={_state_text(value, inside)}" for name, value in held_by(state).items())
         return f"{type(state).__name__}({', '.join(fields)})"
     if type(state) is list:
         return f"[{', '.join(_state_text(item, inside) for item in state)}]"
@@ -111,11 +112,6 @@ def _state_text(state: Any, within: tuple[int, ...]) -> str:
 def _is_plain_object(state: Any, method: str) -> bool:
     """Whether its class does not say for itself what this method does."""
     return getattr(type(state), method) is getattr(object, method) and hasattr(state, "__dict__")
-
-
-def _held(state: Any) -> dict[str, Any]:
-    """Without what an Aggregate has recorded on the way."""
-    return {name: value for name, value in vars(state).items() if name != "_recorded"}
 
 
 def command_text(command: Any) -> str:

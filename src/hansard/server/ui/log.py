@@ -1,6 +1,5 @@
 """The log, newest first: search, jump to a position or a time, live tail; and the list of streams, and one stream."""
 
-import re
 from typing import Annotated, Final
 from urllib.parse import urlencode
 
@@ -16,6 +15,7 @@ from hansard.server.responses import Answer
 from hansard.server.service import Service
 from hansard.server.ui import looking
 from hansard.server.ui.pages import number_of, page, pages
+from hansard.server.ui.words import words_of
 
 operation = pages()
 
@@ -77,8 +77,8 @@ async def show_log(service: Service, request: Request) -> Answer:
 
 def _query(asked: LogAsked) -> Query:
     return Query(
-        types=_words(asked.type),
-        tags=_words(asked.tag),
+        types=words_of(asked.type),
+        tags=words_of(asked.tag),
         stream=asked.stream or None,
         category=None if asked.stream else asked.category or None,
     )
@@ -86,23 +86,9 @@ def _query(asked: LogAsked) -> Query:
 
 def _live(asked: LogAsked, head: int) -> str:
     """Where the tail of what is shown is read."""
-    pairs = [*(("type", word) for word in _words(asked.type)), *(("tag", word) for word in _words(asked.tag))]
+    pairs = [*(("type", word) for word in words_of(asked.type)), *(("tag", word) for word in words_of(asked.tag))]
     pairs += [(name, value) for name, value in (("stream", asked.stream), ("category", asked.category)) if value][:1]
     return f"/api/v1/events?{urlencode([*pairs, ('after', str(head))])}"
-
-
-def _words(text: str) -> list[str]:
-    """Several names stand with commas between them; one that has a comma itself, or spaces at its ends, stands in quotes."""
-    found = (_word_of(match) for match in _WORD.finditer(text))
-    return [word for word in found if word]
-
-
-_WORD: Final = re.compile(r'\s*(?:"((?:[^"]|"")*)"\s*(?=,|$)|([^,]*))(?:,|$)')
-
-
-def _word_of(match: re.Match[str]) -> str:
-    quoted, plain = match.groups()
-    return plain.strip() if quoted is None else quoted.replace('""', '"')
 
 
 @operation("GET", "/streams", needs=Permission.READ, parameters=StreamsAsked, returns={200: {HTML: None}})

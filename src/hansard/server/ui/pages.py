@@ -17,6 +17,7 @@ from hansard.server.operations import Operations
 from hansard.server.requests import Request, converted
 from hansard.server.responses import Header, Response, header
 from hansard.server.service import Service
+from hansard.server.ui.words import word_of
 from hansard.streams import check_bound
 from hansard.wire.problems import title_of
 from hansard.wire.recorded import time_text
@@ -197,17 +198,8 @@ _environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-
-
-def _word(name: str) -> str:
-    """A name in the search: in quotes where it has a comma, a quote, or spaces at its ends."""
-    if "," in name or '"' in name or name != name.strip():
-        return '"' + name.replace('"', '""') + '"'
-    return name
-
-
 _environment.filters |= {
-    "word": _word,
+    "word": word_of,
     "time": _short_time,
     "segment": _segment,
     "count": _count,
